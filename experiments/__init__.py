@@ -1,0 +1,1 @@
+"""Tables and figures: one file each, read from what runs leave behind."""

@@ -1,0 +1,17 @@
+"""Make an animated mesh from a video: python generate.py input=clip.mp4 output=out/clip"""
+
+import hydra
+from omegaconf import DictConfig
+
+from sculpt4d.cli import clean_errors
+from sculpt4d.generation.generate import generate
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="generate")
+@clean_errors
+def main(cfg: DictConfig) -> None:
+    generate(cfg)
+
+
+if __name__ == "__main__":
+    main()

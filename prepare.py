@@ -1,0 +1,17 @@
+"""Prepare animated GLB files for training: python prepare.py input=horse.glb output=data/mine"""
+
+import hydra
+from omegaconf import DictConfig
+
+from sculpt4d.cli import clean_errors
+from sculpt4d.data.prepare import run
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="prepare")
+@clean_errors
+def main(cfg: DictConfig) -> None:
+    run(cfg)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,215 @@
+"""A folder of prepared objects to clips: which object, frames, view and points is decided by a number alone."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from sculpt4d.data import images as image_files
+from sculpt4d.data import store
+from sculpt4d.geometry.fps import farthest_points
+from sculpt4d.types import Clip, Mesh, MeshSequence
+
+TO_CLIP = 2.0  # stored coordinates lie in [-0.5, 0.5], a clip's in [-1, 1]
+
+
+@dataclass(frozen=True)
+class ClipSettings:
+    """What is read of an object.
+
+    frames: of the clip, consecutive in the store. latents: query points. points, sharp_points: surface points the
+    encoder sees. distance_points: places with known distance (0: none). image_size: side of the pictures (0: none).
+    views: how many of the stored views may be drawn.
+    """
+
+    frames: int
+    latents: int
+    points: int
+    sharp_points: int = 0
+    distance_points: int = 0
+    image_size: int = 64
+    views: int = 1
+    keep: bool = False  # arrays of every object read stay in memory: for small sets
+    consistent: bool = True  # False draws other points in every frame: the ablation without consistent sampling
+
+    def __post_init__(self) -> None:
+        if self.frames < 1:
+            raise ValueError(f"frames={self.frames}: a clip needs at least one frame")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The random part of reading one clip."""
+
+    first: int  # stored frame that the clip starts with
+    view: int
+    seed: int
+    query: int | None = None  # stored frame in which the queries are chosen; None: the clip's first
+
+
+class Reader:
+    """Arrays of one object's frames, from the store each time or, with `keep`, read once and held in memory."""
+
+    def __init__(self, folder: Path, labelled: bool, keep: bool) -> None:
+        self.folder, self.count = folder, store.frame_count(folder)
+        self._surface: tuple[np.ndarray, np.ndarray] | None = None
+        self._labels: tuple[np.ndarray, np.ndarray] | None = None
+        if keep:
+            self._surface = store.read_surface(folder, range(self.count))
+            self._labels = store.read_distances(folder, range(self.count)) if labelled else None
+
+    def surface(self, frames: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """(uniform (t, n, 6), sharp (t, s, 6)) of the frames."""
+        if self._surface is None:
+            return store.read_surface(self.folder, frames)
+        return self._surface[0][list(frames)], self._surface[1][list(frames)]
+
+    def labels(self, frames: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """(places (t, m, 3), distances (t, m)) of the frames."""
+        if self._labels is None:
+            return store.read_distances(self.folder, frames)
+        return self._labels[0][list(frames)], self._labels[1][list(frames)]
+
+
+def read_clip(reader: Reader, settings: ClipSettings, choice: Choice) -> Clip:
+    """The clip of one prepared object. Raises ValueError when the store holds too few frames or points."""
+    stored, folder = reader.count, reader.folder
+    if choice.first + settings.frames > stored:
+        raise ValueError(
+            f"{folder} holds {stored} frames, {settings.frames} were asked for from frame {choice.first}: set frames, "
+            "or prepare the object with more"
+        )
+    frames = range(choice.first, choice.first + settings.frames)
+    rng = np.random.default_rng(choice.seed)
+    surface, queries = _surface(reader, frames, choice.query, settings, rng)
+    points, distance = _distances(reader, frames, settings.distance_points, rng)
+    if settings.image_size:
+        pictures = store.read_views(folder, frames, choice.view)
+        images = image_files.compose(pictures, settings.image_size)
+    else:
+        images = torch.zeros(settings.frames, 3, 0, 0)
+    return Clip(images, surface, queries, points, distance)
+
+
+def _surface(
+    reader: Reader, frames: Sequence[int], query: int | None, settings: ClipSettings, rng: np.random.Generator
+) -> tuple[Float[Tensor, "t n 7"], Int[Tensor, " p"]]:
+    """Uniform rows first, then sharp ones; queries by farthest point sampling of each section in one frame."""
+    asked = frames if query is None else [query, *frames]  # the first of them chooses the queries
+    random, sharp = reader.surface(asked)
+    sharp_count = settings.sharp_points if sharp.shape[1] >= settings.sharp_points else 0
+    counts = (settings.points + settings.sharp_points - sharp_count, sharp_count)
+    sections, queries, offset = [], [], 0
+    for label, (stored, count) in enumerate(zip((random, sharp), counts, strict=True)):
+        if count == 0:
+            continue
+        if stored.shape[1] < count:
+            raise ValueError(
+                f"{reader.folder} holds {stored.shape[1]} surface points, {count} were asked for: set data.points, or "
+                "prepare the object with more"
+            )
+        rows = rng.permutation(stored.shape[1])[:count]
+        taken = stored[:, rows]
+        if not settings.consistent:
+            own = [rng.permutation(stored.shape[1])[:count] for _ in asked]
+            taken = np.stack([frame[rows] for frame, rows in zip(stored, own, strict=True)])
+        section = torch.from_numpy(taken.astype(np.float32))
+        section = torch.cat([TO_CLIP * section[..., :3], section[..., 3:], torch.full_like(section[..., :1], label)], -1)
+        wanted = settings.latents * count // sum(counts) if label else settings.latents - (
+            settings.latents * sharp_count // sum(counts)
+        )
+        queries.append(offset + farthest_points(section[0, :, :3].numpy(), wanted))
+        sections.append(section)
+        offset += count
+    surface = torch.cat(sections, dim=1)[len(asked) - len(frames) :]
+    return surface, torch.from_numpy(np.concatenate(queries))
+
+
+def _distances(
+    reader: Reader, frames: Sequence[int], count: int, rng: np.random.Generator
+) -> tuple[Float[Tensor, "t m 3"], Float[Tensor, "t m"]]:
+    if count == 0:
+        return torch.zeros(len(frames), 0, 3), torch.zeros(len(frames), 0)
+    points, distance = reader.labels(frames)
+    if points.shape[1] < count:
+        raise ValueError(
+            f"{reader.folder} holds {points.shape[1]} labelled points a frame, {count} were asked for: set "
+            "data.distance_points, or prepare the object with more (stage=vae needs them)"
+        )
+    rows = rng.permutation(points.shape[1])[:count]
+    scaled = TO_CLIP * points[:, rows].astype(np.float32), TO_CLIP * distance[:, rows].astype(np.float32)
+    return torch.from_numpy(scaled[0]), torch.from_numpy(scaled[1])
+
+
+def read_truth(folder: Path, settings: ClipSettings, first: int = 0) -> MeshSequence:
+    """The closed meshes of the clip's frames, in the clip's box."""
+    frames = range(first, first + settings.frames)
+    meshes = [store.read_watertight(folder, frame) for frame in frames]
+    return MeshSequence(tuple(Mesh(TO_CLIP * mesh.vertices, mesh.faces) for mesh in meshes))
+
+
+class ClipDataset(Dataset[Clip]):
+    """Prepared objects as clips; item `number` is the same in every process and after every restart.
+
+    `fixed` reads each object the same way always (validation, the latent cache): number = variant * objects + object.
+    """
+
+    def __init__(
+        self, root: Path, names: Sequence[str], settings: ClipSettings, seed: int = 0, fixed: bool = False
+    ) -> None:
+        if not names:
+            raise ValueError(f"no prepared object in {root}: run python prepare.py, or set data.root")
+        self.root, self.names, self.settings, self.seed, self.fixed = root, tuple(names), settings, seed, fixed
+        self._readers: dict[int, Reader] = {}
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, number: int) -> Clip:
+        if self.fixed:
+            variant, index = divmod(number, len(self.names))
+            return self.read(index, Choice(0, variant % self.settings.views, variant))
+        rng = np.random.default_rng((self.seed, number))
+        index = int(rng.integers(len(self.names)))
+        stored = self._reader(index).count
+        first = int(rng.integers(max(stored - self.settings.frames, 0) + 1))
+        view, seed = int(rng.integers(self.settings.views)), int(rng.integers(2**31))
+        # a lone frame meets queries carried from another, as the frames of a clip do
+        query = int(rng.integers(stored)) if self.settings.frames == 1 else None
+        return self.read(index, Choice(first, view, seed, query))
+
+    def read(self, index: int, choice: Choice) -> Clip:
+        """The clip of object `index`, read as `choice` says."""
+        return read_clip(self._reader(index), self.settings, choice)
+
+    def _reader(self, index: int) -> Reader:
+        if index in self._readers:
+            return self._readers[index]
+        reader = Reader(self.root / self.names[index], self.settings.distance_points > 0, self.settings.keep)
+        if self.settings.keep:
+            self._readers[index] = reader
+        return reader
+
+
+def split_names(root: Path, split: str) -> tuple[str, ...]:
+    """Object names of `split` ('train' or 'holdout') as split.json lists them. Raises FileNotFoundError."""
+    path = root / "split.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: prepare the data first (python prepare.py), or set data.root")
+    listed = json.loads(path.read_text())
+    return tuple(name for name in listed[split] if store.complete(root / name))
+
+
+def holdout_clips(root: Path, settings: ClipSettings, limit: int | None = None) -> Iterator[tuple[str, str, Clip, MeshSequence]]:
+    """(name, family, clip, true meshes) of every held-out object, always read the same way."""
+    names = split_names(root, "holdout")
+    for name in names[:limit]:
+        family = store.read_record(root / name)["family"]
+        reader = Reader(root / name, settings.distance_points > 0, keep=False)
+        yield name, family, read_clip(reader, settings, Choice(0, 0, 0)), read_truth(root / name, settings)

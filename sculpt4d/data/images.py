@@ -1,0 +1,66 @@
+"""RGBA frames of a clip to the pictures a network sees: on white, one crop for all frames, one size.
+
+The crop is common to the clip (the object may move and grow within it), unlike the base model, which crops every
+picture by itself; the margin and the resizing are those of the base model's training data.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torch.nn import functional
+
+MARGIN = 1.15  # side of the crop over the longer side of the object's box
+
+
+def compose(frames: Sequence[np.ndarray], size: int) -> Float[Tensor, "t 3 {size} {size}"]:
+    """RGB in [0, 1] on white, `size` x `size`, bilinear with antialiasing; training and inference share it.
+
+    frames: RGBA, (h, w, 4) uint8, colours not multiplied by alpha.
+
+    Raises ValueError, naming the frame, for no frames, other shapes than RGBA, different sizes and empty masks.
+    """
+    _check(frames)
+    top, bottom, left, right = _common_box(frames)
+    height, width = bottom - top, right - left
+    side = int(MARGIN * max(height, width))
+    canvas = np.full((len(frames), side, side, 3), 255, dtype=np.float32)
+    row, column = (side - height) // 2, (side - width) // 2
+    for index, frame in enumerate(frames):
+        cut = frame[top:bottom, left:right].astype(np.float32)
+        alpha = cut[..., 3:] / 255
+        canvas[index, row : row + height, column : column + width] = cut[..., :3] * alpha + 255 * (1 - alpha)
+    pictures = torch.from_numpy(canvas).permute(0, 3, 1, 2) / 255
+    resized = functional.interpolate(pictures, size=(size, size), mode="bilinear", antialias=True)
+    return resized.clamp(0, 1).contiguous()
+
+
+def _check(frames: Sequence[np.ndarray]) -> None:
+    if len(frames) == 0:
+        raise ValueError("a clip without frames: give at least one RGBA frame")
+    for index, frame in enumerate(frames):
+        if frame.ndim != 3 or frame.shape[2] != 4 or frame.dtype != np.uint8:
+            raise ValueError(
+                f"frame {index} has shape {frame.shape} and type {frame.dtype}, expected (height, width, 4) uint8 RGBA"
+            )
+        if frame.shape != frames[0].shape:
+            raise ValueError(
+                f"frame {index} is {frame.shape[1]}x{frame.shape[0]} pixels but frame 0 is "
+                f"{frames[0].shape[1]}x{frames[0].shape[0]}: bring all frames of a clip to one size"
+            )
+
+
+def _common_box(frames: Sequence[UInt8[np.ndarray, "h w 4"]]) -> tuple[int, int, int, int]:
+    """Top, bottom, left, right (ends exclusive) of what any frame shows."""
+    seen = np.zeros(frames[0].shape[:2], dtype=bool)
+    for index, frame in enumerate(frames):
+        mask = frame[..., 3] > 0
+        if not mask.any():
+            raise ValueError(
+                f"frame {index} of {len(frames)} is fully transparent: leave it out, or check the mask (alpha channel)"
+            )
+        seen |= mask
+    rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
+    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1

@@ -1,0 +1,78 @@
+"""Keyframes of one animated quantity, and its value at any time (glTF 2.0, appendix C)."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+
+class Track(NamedTuple):
+    """What moves one node.
+
+    path           "translation", "rotation" (quaternion x, y, z, w), "scale" or "weights"
+    times (k,)     seconds, increasing
+    values (k, c)  CUBICSPLINE: (k, 3, c) with in-tangent, value, out-tangent
+    """
+
+    node: int
+    path: str
+    times: Float[np.ndarray, " k"]
+    values: Float[np.ndarray, "k *c"]
+    interpolation: str = "LINEAR"
+
+
+def sample(track: Track, times: Float[np.ndarray, " t"]) -> Float[np.ndarray, "t c"]:
+    """The track's value at `times`; before the first and after the last key it stays what it is there.
+
+    A time within a hundred-thousandth of the track's span of a key has reached it: keys are float32, and a STEP
+    sampled exactly at a key must not show the value before it.
+    """
+    keys = np.asarray(track.times, np.float64)
+    values = np.asarray(track.values, np.float64)
+    reached = np.searchsorted(keys - 1e-5 * (keys[-1] - keys[0]), times, side="right") - 1
+    reached = reached.clip(0, len(keys) - 1)
+    following = np.minimum(reached + 1, len(keys) - 1)
+    span = keys[following] - keys[reached]
+    part = np.where(span > 0, (times - keys[reached]) / np.where(span > 0, span, 1.0), 0.0).clip(0, 1)[:, None]
+    if track.interpolation == "CUBICSPLINE":
+        result = _hermite(values[reached], values[following], span[:, None], part)
+    elif track.interpolation == "STEP":
+        result = values[reached]
+    elif track.path == "rotation":
+        result = slerp(values[reached], values[following], part)
+    else:
+        result = (1 - part) * values[reached] + part * values[following]
+    if track.path == "rotation":
+        result = result / np.maximum(np.linalg.norm(result, axis=-1, keepdims=True), 1e-12)
+    return result
+
+
+def slerp(
+    first: Float[np.ndarray, "t 4"], second: Float[np.ndarray, "t 4"], part: Float[np.ndarray, "t 1"]
+) -> Float[np.ndarray, "t 4"]:
+    """Spherical interpolation of quaternions along the shorter arc; `part` 0 is `first`, 1 is `second`."""
+    cosine = (first * second).sum(-1, keepdims=True)
+    second = np.where(cosine < 0, -second, second)
+    angle = np.arccos(np.abs(cosine).clip(0, 1))
+    sine = np.sin(angle)
+    near = sine < 1e-6  # nearly equal rotations: the straight line is exact to rounding
+    safe = np.where(near, 1.0, sine)
+    start = np.where(near, 1 - part, np.sin((1 - part) * angle) / safe)
+    end = np.where(near, part, np.sin(part * angle) / safe)
+    return start * first + end * second
+
+
+def _hermite(
+    first: Float[np.ndarray, "t 3 c"],
+    second: Float[np.ndarray, "t 3 c"],
+    span: Float[np.ndarray, "t 1"],
+    part: Float[np.ndarray, "t 1"],
+) -> Float[np.ndarray, "t c"]:
+    """Cubic through two keys; glTF stores tangents per second, so they are scaled by the span."""
+    square, cube = part**2, part**3
+    return (
+        (2 * cube - 3 * square + 1) * first[:, 1]
+        + span * (cube - 2 * square + part) * first[:, 2]
+        + (3 * square - 2 * cube) * second[:, 1]
+        + span * (cube - square) * second[:, 0]
+    )

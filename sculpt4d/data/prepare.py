@@ -1,0 +1,193 @@
+"""Many animated assets to a data folder, side by side and resumable, with a report of what was left out and why."""
+
+import dataclasses
+import errno
+import glob
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+
+from omegaconf import DictConfig
+from rich.progress import track
+
+from sculpt4d.data import synthetic
+from sculpt4d.data.asset import Job, PrepareSettings, is_prepared, prepare_animation, prepare_object
+
+__all__ = [
+    "Job",
+    "PrepareSettings",
+    "Report",
+    "prepare_all",
+    "prepare_animation",
+    "prepare_files",
+    "prepare_object",
+    "prepare_synthetic",
+    "run",
+]
+
+log = logging.getLogger(__name__)
+
+# read when a worker loads its libraries: more threads than cores make every one of them slower
+SINGLE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "IGL_NUM_THREADS")
+FORMATS = (".glb", ".gltf")
+
+
+@dataclass
+class Report:
+    """What became of each object: names prepared now, names that were complete before, and reasons of failures."""
+
+    prepared: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def prepare_synthetic(
+    root: Path | str,
+    clips: int,
+    holdout: int,
+    settings: PrepareSettings,
+    workers: int | None = None,
+    seed: int = 0,
+) -> Report:
+    """Makes and prepares the synthetic set in `root`; complete objects are kept, so that it can be stopped and resumed.
+
+    Writes split.json ({"train", "holdout"}: names, "families": name to family) and report.json.
+    """
+    root = Path(root)
+    planned = synthetic.plan(clips, holdout, seed)
+    jobs = [
+        Job(item.name, root / "glb" / f"{item.name}.glb", root / item.name, settings, item.family, made=item.seed)
+        for item in planned
+    ]
+    report = prepare_all(jobs, root, workers)
+    good = [item for item in planned if item.name not in report.failed]
+    split: dict[str, object] = {
+        part: [item.name for item in good if item.split == part] for part in ("train", "holdout")
+    }
+    _write_json(root / "split.json", split | {"families": {item.name: item.family for item in good}})
+    return report
+
+
+def prepare_files(
+    paths: Sequence[Path],
+    root: Path,
+    settings: PrepareSettings,
+    workers: int | None = None,
+    clip: str | int | None = None,
+) -> Report:
+    """Prepares files from outside, each into root/<stem>; files of one stem are told apart by their folders."""
+    stems = [path.stem for path in paths]
+    names = [
+        path.stem if stems.count(path.stem) == 1 else f"{path.resolve().parent.name}_{path.stem}" for path in paths
+    ]
+    if len(set(names)) < len(names):
+        raise ValueError(f"several input files would be named alike ({', '.join(sorted(names))}): rename them")
+    jobs = [Job(name, path, root / name, settings, clip=clip) for name, path in zip(names, paths, strict=True)]
+    return prepare_all(jobs, root, workers)
+
+
+def prepare_all(jobs: Sequence[Job], root: Path, workers: int | None = None) -> Report:
+    """Every job in a pool of single-threaded processes (None: one per core); failures are collected in report.json."""
+    report = Report()
+    missing = []
+    for job in jobs:
+        if is_prepared(job):
+            report.skipped.append(job.name)
+        else:
+            missing.append(job)
+    if not missing:
+        return report
+    root.mkdir(parents=True, exist_ok=True)
+    log.info("preparing %d objects into %s, %d are there", len(missing), root, len(report.skipped))
+    outcomes = _attempts(missing, min(workers or os.cpu_count() or 1, len(missing)))
+    for name, problem in track(outcomes, description="Preparing", total=len(missing)):
+        if problem is None:
+            report.prepared.append(name)
+        else:
+            report.failed[name] = problem
+            log.warning("%s was left out: %s", name, problem)
+    _write_json(root / "report.json", dataclasses.asdict(report))
+    return report
+
+
+def _attempts(jobs: Sequence[Job], workers: int) -> Iterator[tuple[str, str | None]]:
+    """(name, None or what went wrong) of each job as it ends. A full disk ends everything: OSError."""
+    if workers == 1:
+        for job in jobs:
+            yield job.name, _attempt(job)
+        return
+    with _single_threaded(), ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        running = {pool.submit(_attempt, job): job.name for job in jobs}
+        try:
+            for future in as_completed(running):
+                yield running[future], future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _attempt(job: Job) -> str | None:
+    """Prepares the object; what is wrong with it comes back as words, so that one asset never stops the others."""
+    try:
+        prepare_object(job)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise
+        return f"{type(error).__name__}: {error}"
+    except Exception as error:  # whatever a foreign file provokes is the report's to tell
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+@contextmanager
+def _single_threaded() -> Iterator[None]:
+    """Processes started inside find one thread per library in their environment."""
+    before = {name: os.environ.get(name) for name in SINGLE_THREAD}
+    os.environ.update(dict.fromkeys(SINGLE_THREAD, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _write_json(path: Path, content: Mapping[str, object]) -> None:
+    """Whole or not at all."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(json.dumps(content, indent=1))
+    os.replace(draft, path)
+
+
+def find_files(pattern: str) -> list[Path]:
+    """The GLB and glTF files that a path, a folder (searched through) or a glob names, sorted.
+
+    Raises FileNotFoundError when there are none.
+    """
+    path = Path(pattern).expanduser()
+    if path.is_file():
+        return [path]
+    found = path.rglob("*") if path.is_dir() else map(Path, glob.glob(str(path), recursive=True))
+    files = sorted(file for file in found if file.suffix.lower() in FORMATS and file.is_file())
+    if not files:
+        raise FileNotFoundError(f"input={pattern} names no .glb or .gltf file: give a file, a folder or a quoted glob")
+    return files
+
+
+def run(cfg: DictConfig) -> None:
+    """`python prepare.py`: prepares what `input` names into `output`; ends with status 1 when a file failed."""
+    if not cfg.input or not cfg.output:
+        raise ValueError("input and output are needed: python prepare.py input=horse.glb output=data/mine")
+    settings = PrepareSettings(**{field.name: cfg[field.name] for field in dataclasses.fields(PrepareSettings)})
+    report = prepare_files(find_files(cfg.input), Path(cfg.output), settings, cfg.workers, cfg.clip)
+    log.info("%d prepared, %d were there, %d failed", len(report.prepared), len(report.skipped), len(report.failed))
+    if report.failed:
+        reasons = "".join(f"\n  {name}: {reason}" for name, reason in report.failed.items())
+        raise ValueError(f"{len(report.failed)} of the input files could not be prepared{reasons}")

@@ -1,0 +1,159 @@
+"""Pictures of a mesh by casting rays on the CPU: RGBA, lit so that colour tells the direction of the surface."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from embreex.mesh_construction import TriangleMesh
+from embreex.rtcore_scene import EmbreeScene
+from jaxtyping import Float, Float32, Integer, UInt8
+
+from sculpt4d.data.cameras import Camera
+from sculpt4d.types import Mesh
+
+SAMPLES = 2  # rays per pixel and axis
+AMBIENT = np.array([0.30, 0.30, 0.34], dtype=np.float32)
+CREASE = math.cos(math.radians(30))  # a corner bent more than this against its vertex keeps the face's own normal
+NEUTRAL = (0.72, 0.72, 0.74)  # colour of meshes that carry none
+
+
+class Light(NamedTuple):
+    """A distant lamp of the studio: direction towards it in camera axes (x right, y up, z to the camera), colour."""
+
+    direction: tuple[float, float, float]
+    color: tuple[float, float, float]
+
+
+LIGHTS = (
+    Light((0.55, 0.65, 0.60), (0.64, 0.55, 0.42)),  # key: upper right front, warm
+    Light((-0.85, 0.10, 0.50), (0.15, 0.27, 0.42)),  # fill: left, cool
+    Light((0.10, 0.60, -0.80), (0.26, 0.20, 0.28)),  # rim: from behind and above
+)
+
+
+class _Hits(NamedTuple):
+    """Where rays met the mesh: flat rows of the ray grid, faces, barycentric weights of corners 1 and 2, directions."""
+
+    rays: Integer[np.ndarray, " r"]
+    faces: Integer[np.ndarray, " r"]
+    weights: Float32[np.ndarray, "r 2"]
+    directions: Float32[np.ndarray, "r 3"]
+
+
+def render(
+    vertices: Float32[np.ndarray, "v 3"],
+    faces: Integer[np.ndarray, "f 3"],
+    colors: Float[np.ndarray, "f 3"],
+    camera: Camera,
+    size: int,
+    smooth: bool = False,
+) -> UInt8[np.ndarray, "{size} {size} 4"]:
+    """One square picture; `vertices` y up, `colors` sRGB in [0, 1] per face. Alpha is the covered part of a pixel.
+
+    Colours are not multiplied by alpha. `smooth` interpolates vertex normals. The lamps move with the camera, both
+    sides of a face are lit, and an empty mesh gives a fully transparent picture.
+    """
+    grid = SAMPLES * size
+    hits = _cast(vertices, faces, camera, grid)
+    if hits is None:
+        return np.zeros((size, size, 4), dtype=np.uint8)
+    if smooth:
+        lit = np.asarray(colors, np.float32)[hits.faces] * _light(_smooth_normals(vertices, faces, hits), camera)
+    else:
+        lit = _flat_colors(vertices, faces, colors, camera)[hits.faces]
+    total = np.zeros((grid * grid, 4), dtype=np.float32)
+    total[hits.rays, :3] = lit
+    total[hits.rays, 3] = 1
+    pixels = total.reshape(size, SAMPLES, size, SAMPLES, 4).sum(axis=(1, 3))
+    covered = pixels[..., 3:]
+    color = np.clip(pixels[..., :3] / np.maximum(covered, 1), 0, 1)
+    return np.rint(255 * np.concatenate([color, covered / SAMPLES**2], axis=-1)).astype(np.uint8)
+
+
+def render_mesh(mesh: Mesh, camera: Camera, size: int) -> UInt8[np.ndarray, "{size} {size} 4"]:
+    """A mesh without colours (a generated one) in a neutral grey, smoothly shaded. The mesh lies in [-0.5, 0.5]^3."""
+    colors = np.tile(np.array(NEUTRAL, dtype=np.float32), (len(mesh.faces), 1))
+    return render(mesh.vertices, mesh.faces, colors, camera, size, smooth=True)
+
+
+def _cast(
+    vertices: Float32[np.ndarray, "v 3"], faces: Integer[np.ndarray, "f 3"], camera: Camera, grid: int
+) -> _Hits | None:
+    """Shoots rays through the part of the picture that the mesh can cover; None when none of them meets it."""
+    if len(faces) == 0:
+        return None
+    pose = camera.to_mesh()
+    half = math.tan(camera.field / 2)
+    seen = (vertices[faces].reshape(-1, 3) - pose[:3, 3]) @ pose[:3, :3]
+    columns, rows = slice(0, grid), slice(0, grid)
+    if (seen[:, 2] < 0).all():  # a vertex behind the camera has no place in the picture: then shoot everywhere
+        across, down = seen[:, 0] / -seen[:, 2], seen[:, 1] / seen[:, 2]
+        columns, rows = (_covered(side / half, grid) for side in (across, down))
+    centers = half * ((np.arange(grid, dtype=np.float32) + 0.5) * (2 / grid) - 1)
+    right, up, backward = pose[:3, :3].T.astype(np.float32)
+    directions = (centers[columns, None] * right)[None] - (centers[rows, None] * up)[:, None] - backward
+    directions = np.ascontiguousarray(directions.reshape(-1, 3))
+    if len(directions) == 0:
+        return None
+    origins = np.tile(pose[:3, 3].astype(np.float32), (len(directions), 1))
+    scene = EmbreeScene()
+    TriangleMesh(scene, np.ascontiguousarray(vertices, np.float32), np.ascontiguousarray(faces, np.int32))
+    found = scene.run(origins, directions, output=True)
+    met = np.flatnonzero(found["primID"] >= 0)
+    if len(met) == 0:
+        return None
+    rays = (np.arange(grid)[rows, None] * grid + np.arange(grid)[columns]).reshape(-1)
+    weights = np.stack([found["u"][met], found["v"][met]], axis=1)
+    return _Hits(rays[met], found["primID"][met], weights, directions[met])
+
+
+def _covered(side: Float[np.ndarray, " n"], grid: int) -> slice:
+    """Grid cells between the extremes of `side`, which is -1 at the first border of the picture and 1 at the last."""
+    first, last = ((value + 1) * grid / 2 for value in (side.min(), side.max()))
+    return slice(int(np.clip(math.floor(first) - 1, 0, grid)), int(np.clip(math.ceil(last) + 1, 0, grid)))
+
+
+def _light(normals: Float[np.ndarray, "n 3"], camera: Camera) -> Float32[np.ndarray, "n 3"]:
+    """What the lamps send back from white surfaces with these normals (mesh axes, towards the camera)."""
+    lamps = np.array([light.direction for light in LIGHTS])
+    lamps = (lamps / np.linalg.norm(lamps, axis=1, keepdims=True)) @ camera.to_mesh()[:3, :3].T
+    facing = np.maximum(normals @ lamps.T.astype(np.float32), 0)
+    return AMBIENT + facing @ np.array([light.color for light in LIGHTS], dtype=np.float32)
+
+
+def _flat_colors(
+    vertices: Float32[np.ndarray, "v 3"],
+    faces: Integer[np.ndarray, "f 3"],
+    colors: Float[np.ndarray, "f 3"],
+    camera: Camera,
+) -> Float32[np.ndarray, "f 3"]:
+    """The lit colour of every face, seen from the camera's side of it."""
+    corners = vertices[faces]
+    normals = _unit(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]))
+    towards = camera.to_mesh()[:3, 3].astype(np.float32) - corners[:, 0]
+    away = (normals * towards).sum(axis=1) < 0
+    normals[away] *= -1
+    return np.asarray(colors, np.float32) * _light(normals, camera)
+
+
+def _smooth_normals(
+    vertices: Float32[np.ndarray, "v 3"], faces: Integer[np.ndarray, "f 3"], hits: _Hits
+) -> Float32[np.ndarray, "r 3"]:
+    """Normals at the hits, interpolated from area-weighted vertex normals and turned towards the camera."""
+    corners = vertices[faces]
+    flat = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    spread, rows = np.repeat(flat, 3, axis=0), faces.reshape(-1)
+    at_vertices = np.stack([np.bincount(rows, spread[:, axis], len(vertices)) for axis in range(3)], axis=1)
+    own = _unit(flat)[hits.faces][:, None]
+    at_corners = _unit(at_vertices.astype(np.float32))[faces[hits.faces]]
+    at_corners = np.where((at_corners * own).sum(axis=2, keepdims=True) < CREASE, own, at_corners)
+    second, third = hits.weights[:, :1], hits.weights[:, 1:]
+    mixed = at_corners[:, 0] * (1 - second - third) + at_corners[:, 1] * second + at_corners[:, 2] * third
+    away = (own[:, 0] * hits.directions).sum(axis=1, keepdims=True) > 0
+    return _unit(np.where(away, -mixed, mixed))
+
+
+def _unit(rows: Float[np.ndarray, "n 3"]) -> Float32[np.ndarray, "n 3"]:
+    """Rows of length 1; rows without direction stay zero."""
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    return (rows / np.maximum(length, np.finfo(np.float32).tiny)).astype(np.float32)

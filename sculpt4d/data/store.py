@@ -1,0 +1,234 @@
+"""The folder of one prepared object, written whole or not at all, and read in parts.
+
+The layout is that of the official release: render_cond/frame_0000/{000.png.., mesh.ply, transforms.json} and
+geo_data/4d_sample_new.npz; labelled points, closed meshes and object.json are added. Coordinates lie in [-0.5, 0.5]^3.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, TypedDict
+from zipfile import BadZipFile
+
+import numpy as np
+import trimesh
+from jaxtyping import Float, Float16, UInt8
+from PIL import Image, UnidentifiedImageError
+
+from sculpt4d.data.cameras import Camera, read_transforms, write_transforms
+from sculpt4d.geometry.bounds import Box
+from sculpt4d.types import Mesh
+
+SURFACE = Path("geo_data/4d_sample_new.npz")
+DISTANCE = Path("geo_data/4d_distance.npz")
+RECORD = "object.json"
+SEPARATORS = ("/", "_")  # between frame and array in the names of an npz: ours first
+
+
+class Record(TypedDict):
+    """What object.json says: where the object comes from and how it was prepared."""
+
+    name: str
+    family: str
+    source: str
+    sha256: str
+    clip: str
+    settings: Mapping[str, int | bool]
+    seed: int
+    times: list[float]
+    notes: list[str]
+    counts: Mapping[str, int]
+
+
+UNRECORDED = Record(
+    name="", family="", source="", sha256="", clip="", settings={}, seed=0, times=[], notes=[], counts={}
+)  # fmt: skip
+
+
+class FrameData(NamedTuple):
+    """Everything stored of one frame.
+
+    views: square RGBA pictures, one per camera; mesh: the animated mesh, in the box; closed: its watertight surface;
+    random (n, 6), sharp (s, 6): position and unit normal; points (m, 3), distance (m,): positive inside.
+    """
+
+    views: Sequence[UInt8[np.ndarray, "h w 4"]]
+    mesh: Mesh
+    closed: Mesh
+    random: Float[np.ndarray, "n 6"]
+    sharp: Float[np.ndarray, "s 6"]
+    points: Float[np.ndarray, "m 3"]
+    distance: Float[np.ndarray, " m"]
+
+
+class ObjectWriter:
+    """Takes the frames of one object in order; `finish` writes the arrays and, last, object.json."""
+
+    def __init__(self, folder: Path, cameras: Sequence[Camera], box: Box) -> None:
+        self.folder, self.cameras, self.box = folder, cameras, box
+        self.surface: dict[str, np.ndarray] = {}
+        self.labels: dict[str, np.ndarray] = {}
+        self.frames = 0
+        (folder / "geo_data" / "watertight").mkdir(parents=True)
+
+    def add(self, frame: FrameData) -> None:
+        name = frame_name(self.frames)
+        pictures = self.folder / "render_cond" / name
+        pictures.mkdir(parents=True)
+        for number, view in enumerate(frame.views):
+            Image.fromarray(view).save(pictures / f"{number:03d}.png", compress_level=1)
+        _write_mesh(pictures / "mesh.ply", frame.mesh)
+        (pictures / "transforms.json").write_text(json.dumps(write_transforms(self.cameras, self.box), indent=1))
+        _write_mesh(self.folder / "geo_data" / "watertight" / f"{name}.ply", frame.closed)
+        self.surface[f"{name}/random_surface"] = frame.random.astype(np.float16)
+        self.surface[f"{name}/sharp_surface"] = frame.sharp.astype(np.float16)
+        if len(frame.points):
+            self.labels[f"{name}/points"] = frame.points.astype(np.float16)
+            self.labels[f"{name}/distance"] = frame.distance.astype(np.float16)
+        self.frames += 1
+
+    def finish(self, record: Record) -> None:
+        np.savez(self.folder / SURFACE, **self.surface)  # type: ignore[arg-type]
+        if self.labels:
+            np.savez(self.folder / DISTANCE, **self.labels)  # type: ignore[arg-type]
+        (self.folder / RECORD).write_text(json.dumps(record, indent=1))
+
+
+@contextmanager
+def writing(folder: Path, cameras: Sequence[Camera], box: Box) -> Iterator[ObjectWriter]:
+    """A writer into a hidden sibling of `folder` that takes its place when the block ends well, and vanishes if not."""
+    if folder.exists() and not (folder / RECORD).is_file():
+        raise ValueError(f"{folder} exists and was not written by prepare: move it away or choose another output")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        draft.chmod(0o755)  # mkdtemp keeps others out
+        yield ObjectWriter(draft, cameras, box)
+        if folder.exists():
+            shutil.rmtree(folder)
+        try:
+            os.replace(draft, folder)
+        except OSError:
+            if not (folder / RECORD).is_file():  # else another process has just finished the same object
+                raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def frame_name(number: int) -> str:
+    return f"frame_{number:04d}"
+
+
+def complete(folder: Path) -> bool:
+    """True when the object can be read: written by us to the end, or both parts of the official release are there."""
+    if (folder / RECORD).is_file():
+        return True
+    return (folder / SURFACE).is_file() and (folder / "render_cond" / frame_name(0)).is_dir()
+
+
+def object_names(root: Path) -> tuple[str, ...]:
+    """The complete objects of a data folder, sorted."""
+    return tuple(sorted(path.name for path in root.iterdir() if not path.name.startswith(".") and complete(path)))
+
+
+def frame_count(folder: Path) -> int:
+    """Frames of the object; 0 when it is not prepared."""
+    frames = folder / "render_cond"
+    return sum(path.name.startswith("frame_") for path in frames.iterdir()) if frames.is_dir() else 0
+
+
+def read_record(folder: Path) -> Record:
+    """object.json, or what can be said without it: folders of the official release have none."""
+    path = folder / RECORD
+    if not path.is_file():
+        return UNRECORDED | {"name": folder.name}
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not JSON ({error}): delete {folder} and prepare the object again") from error
+
+
+def read_surface(
+    folder: Path, frames: Sequence[int]
+) -> tuple[Float16[np.ndarray, "t n 6"], Float16[np.ndarray, "t s 6"]]:
+    """Uniform and sharp-edge points of the frames; s = 0 when the object has no sharp edge."""
+    random, sharp = _read_arrays(folder / SURFACE, frames, ("random_surface", "sharp_surface"))
+    return random, sharp
+
+
+def read_distances(
+    folder: Path, frames: Sequence[int]
+) -> tuple[Float16[np.ndarray, "t m 3"], Float16[np.ndarray, "t m"]]:
+    """Labelled points and their signed distances, positive inside."""
+    path = folder / DISTANCE
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} is missing: prepare the object again with distance_points=6144 or another count"
+        )
+    points, distance = _read_arrays(path, frames, ("points", "distance"))
+    return points, distance
+
+
+def read_views(folder: Path, frames: Sequence[int], view: int = 0) -> tuple[UInt8[np.ndarray, "h w 4"], ...]:
+    """The pictures of one camera, RGBA."""
+    return tuple(_read_picture(folder / "render_cond" / frame_name(frame) / f"{view:03d}.png") for frame in frames)
+
+
+def read_cameras(folder: Path, frame: int = 0) -> tuple[Camera, ...]:
+    path = folder / "render_cond" / frame_name(frame) / "transforms.json"
+    return read_transforms(json.loads(path.read_text()))
+
+
+def read_mesh(folder: Path, frame: int) -> Mesh:
+    """The animated mesh of one frame, the same topology in all."""
+    return _read_mesh(folder / "render_cond" / frame_name(frame) / "mesh.ply")
+
+
+def read_watertight(folder: Path, frame: int) -> Mesh:
+    """The closed surface of one frame; folders of the official release have none."""
+    return _read_mesh(folder / "geo_data" / "watertight" / f"{frame_name(frame)}.ply")
+
+
+def _read_arrays(path: Path, frames: Sequence[int], names: Sequence[str]) -> list[np.ndarray]:
+    """Each named array of the frames, stacked; only what is asked for is read."""
+    again = f"prepare {path.parents[1].name} again (python prepare.py), or remove it from the data"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return [np.stack([file[_key(file.files, frame, name, path)] for frame in frames]) for name in names]
+    except KeyError as error:
+        raise ValueError(f"{path}: {error.args[0]}; {again}") from error
+    except (ValueError, BadZipFile, EOFError) as error:
+        raise ValueError(f"{path} cannot be read ({error}); {again}") from error
+
+
+def _key(stored: Sequence[str], frame: int, name: str, path: Path) -> str:
+    for separator in SEPARATORS:
+        key = f"{frame_name(frame)}{separator}{name}"
+        if key in stored:
+            return key
+    raise KeyError(f"holds no {name} of {frame_name(frame)}, its {len(stored)} arrays begin with {list(stored)[:3]}")
+
+
+def _read_picture(path: Path) -> UInt8[np.ndarray, "h w 4"]:
+    try:
+        with Image.open(path) as picture:
+            return np.asarray(picture.convert("RGBA"))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path} is missing: choose a view that was rendered, or prepare again") from error
+    except (UnidentifiedImageError, OSError) as error:
+        raise ValueError(f"{path} is not a readable picture ({error}): prepare the object again") from error
+
+
+def _write_mesh(path: Path, mesh: Mesh) -> None:
+    path.write_bytes(trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).export(file_type="ply"))
+
+
+def _read_mesh(path: Path) -> Mesh:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: prepare the object again (python prepare.py)")
+    mesh = trimesh.load_mesh(path, process=False)
+    return Mesh(np.asarray(mesh.vertices, dtype=np.float32), np.asarray(mesh.faces))

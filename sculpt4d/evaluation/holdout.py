@@ -1,0 +1,180 @@
+"""The holdout, object by object and seed by seed, each result kept so that a second run recomputes nothing."""
+
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torchmetrics import Metric
+
+from sculpt4d.evaluation.protocol import Judge, Protocol
+from sculpt4d.types import Clip, MeshSequence
+
+FORMAT = 1  # raised when the same settings would give other numbers, so that old results are not taken up
+
+Predict = Callable[[Clip, int], MeshSequence]
+
+
+class Case(NamedTuple):
+    """One held-out object. `seen`: whether its family was trained on. `truth`: closed meshes in the clip's box."""
+
+    name: str
+    family: str
+    seen: bool
+    clip: Clip
+    truth: MeshSequence
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one sampling seed gave. failures: frames without a surface. seconds: of the prediction alone."""
+
+    values: Mapping[str, float]
+    failures: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """Everything measured of one object. floor: the truth against itself. samples: by sampling seed.
+
+    `digest` is that of the object's own data: prepared again with other content, it is measured again.
+    """
+
+    name: str
+    family: str
+    seen: bool
+    frames: int
+    digest: str
+    floor: Mapping[str, float]
+    samples: Mapping[int, Sample]
+
+
+def evaluate_cases(
+    cases: Iterable[Case],
+    predict: Predict,
+    protocol: Protocol,
+    seeds: Sequence[int],
+    folder: Path,
+    settings: Mapping[str, Any],
+    metrics: Mapping[str, Metric] | None = None,
+    total: int | None = None,
+) -> list[Result]:
+    """Results of all cases. `settings` is everything the numbers depend on but data and seeds; results lie under
+    `folder`/objects/<its hash>. Raises ValueError, naming the object, when a prediction cannot be compared.
+    """
+    if not seeds:
+        raise ValueError("seeds=[]: at least one sampling seed is needed")
+    kept = folder / "objects" / settings_key(settings)
+    results = []
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, transient=True) as progress:
+        task = progress.add_task("holdout", total=None if total is None else total * len(seeds))
+        for case in cases:
+            progress.update(task, description=case.name)
+            path = kept / f"{case.name}.json"
+            step = partial(progress.advance, task)
+            results.append(_evaluate_case(case, predict, protocol, seeds, path, metrics, step))
+    if not results:
+        raise ValueError("the holdout is empty: prepare data with a holdout, or set limit to at least 1")
+    return results
+
+
+def _evaluate_case(
+    case: Case,
+    predict: Predict,
+    protocol: Protocol,
+    seeds: Sequence[int],
+    path: Path,
+    metrics: Mapping[str, Metric] | None,
+    advance: Callable[[], None],
+) -> Result:
+    digest = case_digest(case)
+    result = read_result(path, digest)
+    missing = [seed for seed in seeds if result is None or seed not in result.samples]
+    for _ in range(len(seeds) - len(missing)):
+        advance()
+    if missing:
+        try:
+            judge = Judge(case.truth, protocol, metrics)
+            if result is None:
+                floor = judge.floor().values
+                result = Result(case.name, case.family, case.seen, len(case.truth.frames), digest, floor, {})
+            for seed in missing:
+                started = time.perf_counter()
+                predicted = predict(case.clip, seed)
+                seconds = time.perf_counter() - started
+                scores = judge.score(predicted)
+                sample = Sample(scores.values, scores.failures, round(seconds, 3))
+                result = replace(result, samples={**result.samples, seed: sample})
+                write_json(path, asdict(result))
+                advance()
+        except ValueError as error:
+            raise ValueError(f"holdout object {case.name}: {error}") from error
+    assert result is not None
+    return replace(result, family=case.family, seen=case.seen, samples={seed: result.samples[seed] for seed in seeds})
+
+
+def settings_key(settings: Mapping[str, Any]) -> str:
+    """Short hash of settings that JSON can hold."""
+    text = json.dumps({"format": FORMAT, **settings}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def case_digest(case: Case) -> str:
+    """Hash of an object's pictures, points and true meshes."""
+    digest = hashlib.sha256()
+    for tensor in (case.clip.images, case.clip.surface, case.clip.queries):
+        digest.update(np.ascontiguousarray(tensor.cpu().numpy()).data)
+    for mesh in case.truth.frames:
+        digest.update(np.ascontiguousarray(mesh.vertices).data)
+        digest.update(np.ascontiguousarray(mesh.faces.astype(np.int64)).data)
+    return digest.hexdigest()[:16]
+
+
+def read_result(path: Path, digest: str) -> Result | None:
+    """The kept result, or None when there is none or it is of other data."""
+    if not path.is_file():
+        return None
+    record = json.loads(path.read_text())
+    if record["digest"] != digest:
+        return None
+    record["floor"] = _numbers(record["floor"])
+    record["samples"] = {
+        int(seed): Sample(_numbers(sample["values"]), sample["failures"], sample["seconds"])
+        for seed, sample in record["samples"].items()
+    }
+    return Result(**record)
+
+
+def write_json(path: Path, record: Mapping[str, Any]) -> None:
+    """Writes strict JSON (NaN becomes null), whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        part.write_text(json.dumps(_plain(record), indent=1, allow_nan=False))
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value
+
+
+def _numbers(values: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: float("nan") if value is None else value for name, value in values.items()}

@@ -1,0 +1,36 @@
+"""Packages that not every machine has: probed once, asked for with an error that says how to install them."""
+
+import importlib
+import importlib.util
+from functools import cache
+from types import ModuleType
+
+REMEDY = {
+    "block_sparse_attn": "build it from the MIT HAN Lab's Block-Sparse-Attention sources (CUDA), or use backend=merged",
+    "bpy": "install bpy==4.5.* in an environment of its own (numpy < 2), or use renderer=embree",
+    "deepspeed": "DS_BUILD_OPS=0 pip install 'sculpt4d[deepspeed]', or use trainer=ddp or trainer=fsdp",
+    "matplotlib": "pip install 'sculpt4d[plots]'",
+    "open3d": "pip install 'sculpt4d[open3d]', or leave the default (scipy and libigl)",
+    "pytorch3d": "build it from Meta's sources against your torch, or leave the default (scipy and embreex)",
+    "rembg": "pip install 'sculpt4d[rembg]', or give RGBA frames or frames on a plain ground",
+    "wandb": "pip install wandb, or use logger=csv",
+}
+
+
+@cache
+def probe(name: str) -> ModuleType | None:
+    """The module, or None when it is not installed or cannot be imported here."""
+    if importlib.util.find_spec(name) is None:
+        return None
+    try:
+        return importlib.import_module(name)
+    except (ImportError, OSError, RuntimeError):
+        return None
+
+
+def require(name: str) -> ModuleType:
+    """The module; raises ImportError with the way to get it and the alternative."""
+    module = probe(name)
+    if module is None:
+        raise ImportError(f"{name} is not usable here: {REMEDY.get(name, f'pip install {name}')}")
+    return module

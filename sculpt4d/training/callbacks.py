@@ -1,0 +1,115 @@
+"""What happens beside training: averaged weights, throughput, a stop on NaN that keeps the last good checkpoint."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+
+class TrainedAverage(Callback):
+    """Exponential moving average of the parameters that train, used in validation and in the exported weights.
+
+    Decay min(decay, (1 + n) / (10 + n)) at step n (base spec 5.1). Lightning's own keeps a copy of the whole model;
+    this one keeps the trained part, sharded as the model is.
+    """
+
+    def __init__(self, decay: float) -> None:
+        if not 0 <= decay < 1:
+            raise ValueError(f"average decay {decay}: must be in [0, 1)")
+        self.decay = decay
+        self.average: dict[str, Tensor] = {}
+        self.steps = 0
+        self._saved: dict[str, Tensor] = {}
+
+    def _trained(self, module: lightning.LightningModule) -> dict[str, torch.nn.Parameter]:
+        return {name: value for name, value in module.named_parameters() if value.requires_grad}
+
+    def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        for name, value in self._trained(pl_module).items():
+            self.average[name] = self.average.get(name, value.detach().clone()).to(value.device)
+
+    @torch.no_grad()
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step <= self.steps:  # inside an accumulated step
+            return
+        self.steps = trainer.global_step
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        trained = self._trained(pl_module)
+        torch._foreach_lerp_([self.average[name] for name in trained], list(trained.values()), 1 - decay)
+
+    @torch.no_grad()
+    def swap(self, module: lightning.LightningModule) -> None:
+        """Exchanges the module's weights and the average; a second call undoes the first."""
+        for name, value in self._trained(module).items():
+            kept = value.detach().clone()
+            value.copy_(self.average[name])
+            self.average[name].copy_(kept)
+
+    def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if self.average:
+            self.swap(pl_module)
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if self.average:
+            self.swap(pl_module)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"steps": self.steps, "average": self.average}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.steps, self.average = state_dict["steps"], state_dict["average"]
+
+
+class LastCheckpoint(Callback):
+    """Writes `last.ckpt` every `every` steps and at the end, whole or not at all."""
+
+    def __init__(self, dirpath: str, every: int) -> None:
+        self.path, self.every, self.written = Path(dirpath) / "last.ckpt", every, -1
+
+    def _write(self, trainer: lightning.Trainer) -> None:
+        if trainer.global_step == self.written:
+            return
+        self.written = trainer.global_step
+        trainer.save_checkpoint(self.path)  # Lightning writes a temporary file and renames it
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step and trainer.global_step % self.every == 0:
+            self._write(trainer)
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self._write(trainer)
+
+
+class Throughput(Callback):
+    """Logs batches a second, loading included, over the steps between two log lines."""
+
+    def __init__(self) -> None:
+        self.since, self.batches = time.perf_counter(), 0
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.batches += 1
+        if trainer.global_step % trainer.log_every_n_steps == 0:
+            now = time.perf_counter()
+            pl_module.log("train/steps_per_second", self.batches / max(now - self.since, 1e-9))
+            self.since, self.batches = now, 0
+
+
+class StopOnNan(Callback):
+    """Raises on a loss that is not finite, before the step is taken; the last checkpoint stays as it was."""
+
+    def on_before_backward(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, loss: Tensor) -> None:
+        if not torch.isfinite(loss):
+            raise ValueError(
+                f"the loss became {loss.item()} at step {trainer.global_step}: training stopped, the last good checkpoint "
+                "is kept; lower stage.optimisation.rate, or use trainer.precision=32-true"
+            )

@@ -1,0 +1,45 @@
+"""Checkpoints that hold the trained part alone, and are only resumed by the run that wrote them."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback
+
+log = logging.getLogger(__name__)
+KEY = "sculpt4d"
+
+
+class TrainedOnly(Callback):
+    """Leaves frozen weights out of checkpoints (they come from the base's own file) and says whose checkpoint it is."""
+
+    def __init__(self, description: dict[str, Any]) -> None:
+        self.description = description
+
+    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        pl_module.strict_loading = False  # the frozen part is not in the file
+
+    def on_save_checkpoint(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        frozen = {name for name, value in pl_module.named_parameters() if not value.requires_grad}
+        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k not in frozen}
+        checkpoint[KEY] = self.description
+
+
+def last_checkpoint(folder: Path, description: dict[str, Any]) -> Path | None:
+    """`checkpoints/last.ckpt` of the run, or None. Raises ValueError when it belongs to another model or stage."""
+    path = folder / "checkpoints" / "last.ckpt"
+    if path.is_dir():  # a sharded checkpoint: its parts are checked by the strategy that reads them
+        return path
+    if not path.is_file():
+        return None
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True, mmap=True).get(KEY)
+    except Exception as error:
+        raise ValueError(f"{path} is not a readable checkpoint ({error}): delete it to start again") from error
+    if found != description:
+        raise ValueError(f"{path} was written by {found}, this run is {description}: choose another output, or delete it")
+    return path

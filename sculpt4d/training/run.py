@@ -1,0 +1,179 @@
+"""Configuration to objects, and the objects run: what train.py calls."""
+
+import json
+import logging
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from sculpt4d.data.datamodule import ClipDataModule
+from sculpt4d.data.dataset import ClipDataset
+from sculpt4d.generation.parts import base_names, build_denoiser, build_vae, temporal_names
+from sculpt4d.model.checkpoint import save_weights
+from sculpt4d.training.autoencoder import AutoencoderModule
+from sculpt4d.training.callbacks import TrainedAverage
+from sculpt4d.training.latents import LatentDataset, encode_dataset
+from sculpt4d.training.module import FlowModule
+from sculpt4d.training.resume import TrainedOnly, last_checkpoint
+
+log = logging.getLogger(__name__)
+
+
+def fit(cfg: DictConfig) -> float:
+    """Trains the stages in `cfg.stages` one after the other; returns the last validation loss.
+
+    A stage that finished is not repeated, one that was cut off goes on where its last checkpoint stands.
+    """
+    if cfg.frames < 1:
+        raise ValueError(f"frames={cfg.frames}: a clip needs at least one frame")
+    loss = float("nan")
+    weights = dict(cfg.model.weights)
+    for stage in cfg.stages or [cfg.stage.name]:
+        staged = with_stage(cfg, stage, weights)
+        loss, weights[stage] = fit_stage(staged)
+    return loss
+
+
+def with_stage(cfg: DictConfig, stage: str, weights: dict[str, Any]) -> DictConfig:
+    """The configuration with another stage's options, the overrides in `cfg.stage_options`, and known weights."""
+    staged = OmegaConf.create(OmegaConf.to_container(cfg, resolve=False))
+    if stage != cfg.stage.name:
+        staged.stage = OmegaConf.load(Path(cfg.paths.conf) / "stage" / f"{stage}.yaml")
+    staged.stage = OmegaConf.merge(staged.stage, cfg.model.training.get(stage, {}), cfg.stage_options.get(stage, {}))
+    staged.model.weights = weights
+    staged.output = str(Path(cfg.output) / stage) if cfg.stages else cfg.output
+    assert isinstance(staged, DictConfig)
+    return staged
+
+
+def fit_stage(cfg: DictConfig) -> tuple[float, str]:
+    """One stage: (validation loss, path of the exported weights)."""
+    if cfg.threads:
+        torch.set_num_threads(cfg.threads)
+    lightning.seed_everything(cfg.seed, workers=True, verbose=False)
+    output = Path(cfg.output)
+    exported = output / f"{cfg.stage.name}.safetensors"
+    module, encode = build_module(cfg)
+    data: ClipDataModule = instantiate(cfg.data.module, encode=encode)
+    description = describe(cfg)
+    average = TrainedAverage(cfg.stage.average)
+    callbacks = [average, TrainedOnly(description), *(instantiate(c) for c in (cfg.callbacks or {}).values())]
+    logger = [instantiate(entry, save_dir=str(output)) for entry in (cfg.logger or {}).values()]
+    trainer: lightning.Trainer = instantiate(
+        cfg.trainer, callbacks=callbacks, logger=logger, max_steps=cfg.stage.steps, default_root_dir=str(output)
+    )
+    resumed = last_checkpoint(output, description)
+    if resumed is not None:
+        log.info("resuming %s from %s", cfg.stage.name, resumed)
+    started = time.perf_counter()
+    trainer.fit(module, datamodule=data, ckpt_path=str(resumed) if resumed else None, weights_only=True)
+    seconds = time.perf_counter() - started
+    average.swap(module)
+    export(module, cfg, exported, description, trainer)
+    losses = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+    if trainer.is_global_zero:
+        write_metrics(output / "metrics.json", cfg, losses, seconds, trainer)
+    return losses.get("val/loss", float("nan")), str(exported)
+
+
+def describe(cfg: DictConfig) -> dict[str, Any]:
+    """What a weight file must agree with before it is loaded."""
+    known = {"model": cfg.model.name, "stage": cfg.stage.name}
+    return known | ({"attention": repr(instantiate(cfg.attention))} if cfg.stage.name == "temporal" else {})
+
+
+def build_module(cfg: DictConfig) -> tuple[lightning.LightningModule, Any]:
+    """The LightningModule of the stage, and how the data module turns clips into latents (None for stage vae)."""
+    stage, weights = cfg.stage, cfg.model.weights
+    optimisation = instantiate(stage.optimisation)
+    if stage.name == "vae":
+        vae = build_vae(cfg, cfg.start)
+        module = AutoencoderModule(vae, optimisation, stage.steps, stage.truncation, stage.kl, cfg.seed)
+        return module, None
+    vae = build_vae(cfg, weights.vae)
+    temporal = stage.name == "temporal"
+    base, layers = (weights.base, cfg.start) if temporal else (cfg.start, None)
+    bundle = build_denoiser(cfg, temporal, base, layers)
+    module = FlowModule(
+        vae=vae,
+        conditioner=bundle.conditioner,
+        denoiser=bundle.denoiser,
+        optimisation=optimisation,
+        time=instantiate(cfg.flow.time),
+        steps=stage.steps,
+        train_base=not temporal or stage.train_base,
+        shared=cfg.flow.shared,
+        dropout=stage.dropout,
+        coupling=stage.coupling or cfg.model.coupling,
+        seed=cfg.seed,
+    )
+
+    def encode(dataset: ClipDataset, split: str) -> LatentDataset:
+        variants = stage.variants if split == "train" else 1
+        tensors = encode_dataset(vae.eval(), dataset, variants, dataset.root)
+        return LatentDataset(tensors, stage.frames or cfg.frames, cfg.seed, fixed=split != "train")
+
+    return module, encode if stage.cache_latents else None
+
+
+def export(
+    module: lightning.LightningModule, cfg: DictConfig, path: Path, description: dict[str, Any], trainer: lightning.Trainer
+) -> None:
+    """The averaged weights of the trained part, with what they are."""
+    if isinstance(module, AutoencoderModule):
+        if module.vae.channel_mean.numel() and cfg.model.vae.get("channel_scale"):
+            fit_scale(module, trainer)
+        tensors = module.vae.state_dict()
+    else:
+        assert isinstance(module, FlowModule)
+        parts = {"conditioner": module.conditioner, "denoiser": module.denoiser}
+        named = {f"{part}.{name}": v for part, net in parts.items() for name, v in net.state_dict().items()}
+        bundle = torch.nn.ModuleDict(parts)
+        wanted = temporal_names(bundle) if cfg.stage.name == "temporal" else base_names(bundle)
+        tensors = {name: named[name] for name in wanted}
+    tensors = {name: full_tensor(value) for name, value in tensors.items()}
+    if trainer.is_global_zero:
+        save_weights(path, tensors, description | {"config": OmegaConf.to_container(cfg, resolve=True)})
+        log.info("weights: %s", path)
+
+
+def full_tensor(value: torch.Tensor) -> torch.Tensor:
+    """A sharded tensor gathered, any other as it is."""
+    return value.full_tensor() if hasattr(value, "full_tensor") else value
+
+
+@torch.no_grad()
+def fit_scale(module: AutoencoderModule, trainer: lightning.Trainer, clips: int = 256) -> None:
+    """Mean and deviation of every latent channel over (at most) `clips` readings of the training set."""
+    data = trainer.datamodule.train  # type: ignore[attr-defined]
+    vae = module.vae.eval()
+    means = []
+    for number in range(clips):
+        clip = data[number]
+        frames = clip.surface.shape[0]
+        surface = clip.surface.to(module.device)
+        posterior = vae.encode(surface, clip.queries.to(module.device).expand(frames, -1))
+        means.append(posterior.mean.flatten(0, 1))
+    vae.fit_scale(torch.cat(means))
+
+
+def write_metrics(path: Path, cfg: DictConfig, losses: dict[str, float], seconds: float, trainer: lightning.Trainer) -> None:
+    """metrics.json: losses, what they were measured with and on."""
+    record = {
+        "metrics": losses,
+        "steps": trainer.global_step,
+        "seconds": round(seconds, 1),
+        "config": OmegaConf.to_container(cfg, resolve=True),
+        "versions": {"torch": torch.__version__, "lightning": lightning.__version__, "python": platform.python_version()},
+        "hardware": {"machine": platform.processor() or platform.machine(), "threads": torch.get_num_threads()},
+    }
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(record, indent=1))
+    os.replace(partial, path)

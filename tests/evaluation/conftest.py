@@ -1,0 +1,34 @@
+"""Closed shapes whose volume, centroid and overlap are known."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import trimesh
+
+from sculpt4d.types import Mesh, MeshSequence
+
+EMPTY = Mesh(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int64))
+
+
+def cube(side: float = 1.0, center: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> Mesh:
+    """An axis-aligned cube."""
+    box = trimesh.creation.box((side, side, side))
+    return Mesh(np.asarray(box.vertices + center).astype(np.float32), np.asarray(box.faces))
+
+
+def sphere(radius: float, center: tuple[float, float, float] = (0.0, 0.0, 0.0), detail: int = 4) -> Mesh:
+    """An icosphere."""
+    ball = trimesh.creation.icosphere(detail, radius)
+    return Mesh(np.asarray(ball.vertices + center).astype(np.float32), np.asarray(ball.faces))
+
+
+def sequence(*meshes: Mesh) -> MeshSequence:
+    """The meshes as frames."""
+    return MeshSequence(meshes)
+
+
+@pytest.fixture
+def shapes() -> SimpleNamespace:
+    """`EMPTY`, `cube`, `sphere` and `sequence` of this file."""
+    return SimpleNamespace(EMPTY=EMPTY, cube=cube, sphere=sphere, sequence=sequence)

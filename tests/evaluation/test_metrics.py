@@ -1,0 +1,147 @@
+"""Chamfer, F-score and IoU against brute force and against shapes whose answer is known."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from sculpt4d.evaluation.metrics import (
+    FAILED_CHAMFER,
+    Chamfer,
+    FScore,
+    Pair,
+    SolidIoU,
+    Surface,
+    chamfer,
+    draw_points,
+    fscore,
+    geometry_metrics,
+    pair_frames,
+    solid_iou,
+    summarize,
+)
+from sculpt4d.types import Mesh, MeshSequence
+
+
+def pairs(predicted: MeshSequence, truth: MeshSequence, count: int = 1000) -> tuple[Pair, ...]:
+    return pair_frames(draw_points(predicted, count, (0, 1)), draw_points(truth, count, (0, 0)))
+
+
+def test_nearest_distances_equal_brute_force(shapes: SimpleNamespace) -> None:
+    rng = np.random.default_rng(0)
+    here, there = rng.normal(size=(70, 3)).astype(np.float32), rng.normal(size=(50, 3)).astype(np.float32)
+    pair = Pair(Surface(shapes.EMPTY, here), Surface(shapes.EMPTY, there))
+    brute = np.linalg.norm(here[:, None].astype(float) - there[None], axis=-1)
+    to_truth, to_predicted = brute.min(axis=1), brute.min(axis=0)
+    assert chamfer(pair) == pytest.approx(to_truth.mean() + to_predicted.mean(), rel=1e-6)
+    precision, recall = (to_truth < 0.5).mean(), (to_predicted < 0.5).mean()
+    assert fscore(pair, 0.5) == pytest.approx(2 * precision * recall / (precision + recall))
+    assert fscore(pair, 1e-6) == 0
+
+
+def test_chamfer_of_concentric_spheres_is_twice_the_gap(shapes: SimpleNamespace) -> None:
+    (pair,) = pairs(shapes.sequence(shapes.sphere(0.8)), shapes.sequence(shapes.sphere(0.5)), 10_000)
+    assert chamfer(pair) == pytest.approx(0.6, abs=0.01)
+    assert fscore(pair, 0.25) == 0
+    assert fscore(pair, 0.35) == 1
+
+
+def test_iou_of_shifted_cubes_is_exact(shapes: SimpleNamespace) -> None:
+    truth = shapes.sequence(shapes.cube(1.0, (0.25, 0, 0)))
+    (half,) = pairs(shapes.sequence(shapes.cube(1.0, (-0.25, 0, 0))), truth)
+    (apart,) = pairs(shapes.sequence(shapes.cube(0.5, (-0.75, 0, 0))), truth)
+    (inside,) = pairs(shapes.sequence(shapes.cube(0.5, (0.25, 0, 0))), truth)
+    assert solid_iou(half, 64) == pytest.approx(1 / 3)
+    assert solid_iou(apart, 64) == 0
+    assert solid_iou(inside, 64) == pytest.approx(1 / 8)
+
+
+def test_identical_meshes_give_the_floor(shapes: SimpleNamespace) -> None:
+    same = shapes.sequence(shapes.sphere(0.3), shapes.cube(0.4))
+    frames = pairs(same, same, 10_000)
+    assert all(solid_iou(pair, 64) == 1 for pair in frames)
+    assert all(fscore(pair, 0.05) == 1 for pair in frames)
+    assert all(0 < chamfer(pair) < 0.03 for pair in frames)
+
+
+def test_points_are_uniform_by_area_and_repeat(shapes: SimpleNamespace) -> None:
+    large, small = shapes.cube(1.0, (-0.5, 0, 0)), shapes.cube(0.5, (0.75, 0, 0))
+    faces = np.concatenate([large.faces, small.faces + len(large.vertices)])
+    both = shapes.sequence(Mesh(np.concatenate([large.vertices, small.vertices]), faces))
+    (first,), (again,), (other,) = (draw_points(both, 20_000, seed) for seed in ((3, 0), (3, 0), (3, 1)))
+    assert np.array_equal(first.points, again.points)
+    assert not np.array_equal(first.points, other.points)
+    assert (first.points[:, 0] > 0.25).mean() == pytest.approx(0.2, abs=0.015)  # areas 6 and 1.5
+
+
+@pytest.mark.parametrize("kind", ["empty", "not finite", "flat"])
+def test_a_frame_without_surface_is_a_failure_with_the_stated_cost(shapes: SimpleNamespace, kind: str) -> None:
+    box = shapes.cube()
+    broken = {
+        "empty": shapes.EMPTY,
+        "not finite": Mesh(np.full_like(box.vertices, np.nan), box.faces),
+        "flat": Mesh(np.zeros_like(box.vertices), box.faces),
+    }[kind]
+    frames = pairs(shapes.sequence(broken), shapes.sequence(box))
+    assert frames[0].predicted.failed
+    assert float(Chamfer()(frames).mean) == FAILED_CHAMFER
+    assert float(FScore()(frames).mean) == 0
+    assert float(SolidIoU()(frames).mean) == 0
+
+
+def test_frames_are_averaged_before_objects(shapes: SimpleNamespace) -> None:
+    truth = shapes.sequence(shapes.cube(), shapes.cube())
+    metric = SolidIoU(32)
+    metric.update(pairs(shapes.sequence(shapes.cube(), shapes.EMPTY), truth))
+    metric.update(pairs(truth, truth))
+    summary = metric.compute()
+    assert (summary.mean, summary.objects) == (0.75, 2)
+    assert summary.error == pytest.approx(0.25)  # of 0.5 and 1
+
+
+def test_states_of_two_processes_gather_to_the_whole(shapes: SimpleNamespace) -> None:
+    truth = shapes.sequence(shapes.sphere(0.5))
+    frames = [pairs(shapes.sequence(shapes.sphere(radius)), truth) for radius in (0.3, 0.4, 0.6)]
+    whole, first, second = Chamfer(), Chamfer(), Chamfer()
+    for entry in frames:
+        whole.update(entry)
+    first.update(frames[0])
+    for entry in frames[1:]:
+        second.update(entry)
+    first.merge_state(second)
+    assert first.compute() == pytest.approx(whole.compute())
+    whole.reset()
+    assert whole.values == []
+    whole.update(frames[0])
+    assert whole.compute().objects == 1
+
+
+def test_one_call_gives_this_object_and_the_state_keeps_all(shapes: SimpleNamespace) -> None:
+    metric, truth = Chamfer(), shapes.sequence(shapes.sphere(0.5))
+    near, far = (float(metric(pairs(shapes.sequence(shapes.sphere(r)), truth)).mean) for r in (0.5, 0.9))
+    assert near < 0.2 < far
+    assert metric.compute().mean == pytest.approx((near + far) / 2)
+
+
+def test_geometry_metrics_are_named_by_radius(shapes: SimpleNamespace) -> None:
+    metrics = geometry_metrics(0.02, (0.01, 0.1), 32)
+    assert list(metrics) == ["chamfer", "fscore", "iou", "fscore_0.01", "fscore_0.1"]
+    frames = pairs(shapes.sequence(shapes.sphere(0.51)), shapes.sequence(shapes.sphere(0.5)))
+    scores = [float(metrics[name](frames).mean) for name in ("fscore_0.01", "fscore", "fscore_0.1")]
+    assert scores == sorted(scores)
+
+
+def test_unequal_frame_counts_and_empty_truth_are_refused(shapes: SimpleNamespace) -> None:
+    with pytest.raises(ValueError, match="1 predicted frames cannot be compared with 2"):
+        pairs(shapes.sequence(shapes.cube()), shapes.sequence(shapes.cube(), shapes.cube()))
+    with pytest.raises(ValueError, match="frame 1 has no surface"):
+        pairs(shapes.sequence(shapes.cube(), shapes.cube()), shapes.sequence(shapes.cube(), shapes.EMPTY))
+
+
+def test_standard_error_is_that_of_the_mean(shapes: SimpleNamespace) -> None:
+    summary = summarize(torch.tensor([1.0, 2.0, 3.0, 6.0]))
+    assert_close(torch.tensor(summary.error), torch.tensor([1.0, 2.0, 3.0, 6.0]).std() / 2)
+    assert summarize([4.0]) == (4.0, 0.0, 1)
+    assert np.isnan(summarize([float("nan")]).mean)

@@ -1,0 +1,100 @@
+"""Tables and verdicts from metrics.json files."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sculpt4d.evaluation.report import COLUMNS, compare, main, read_row, report, table, verdict
+
+SETTINGS = {"protocol": {"points": 10}, "data": {"name": "synthetic"}, "frames": 8}
+
+
+def write_run(folder: Path, method: str, value: float, spread: float | None = 0.01, names: str = "abc") -> Path:
+    """An evaluation whose objects have `value` and a little more or less in every quantity."""
+    folder.mkdir()
+    offsets = {name: 0.02 * (number - 1) for number, name in enumerate(names)}
+    record = {
+        "method": method,
+        "objects": len(names),
+        "seeds": [0, 1, 2] if spread is not None else [0],
+        "failures": 1,
+        "frames": 24,
+        "mean": dict.fromkeys(COLUMNS, value),
+        "error": dict.fromkeys(COLUMNS, 0.005),
+        "spread": dict.fromkeys(COLUMNS, spread),
+        "floor": dict.fromkeys(COLUMNS, 0.001),
+        "settings": SETTINGS,
+        "per_object": [
+            {"name": name, "samples": {"0": {"values": dict.fromkeys(COLUMNS, value + offset)}}}
+            for name, offset in offsets.items()
+        ],
+    }
+    (folder / "metrics.json").write_text(json.dumps(record))
+    return folder
+
+
+def test_rows_floor_and_paper_are_in_the_table(tmp_path: Path) -> None:
+    row = read_row(write_run(tmp_path / "tiny", "4d", 0.1))
+    text = table([row])
+    assert "| tiny | 3 | 0.1000 ± 0.0050 |" in text
+    assert "| *truth against itself* | 3 | 0.0010 |" in text
+    assert "1 of 24" in text
+    assert "*paper, other data: Sculpt4D* | 50 | 0.1052 | 0.3381 | 0.3137 |" in text
+    assert "paper" not in table([row], published=False)
+    assert len({line.count("|") for line in text.splitlines()}) == 1
+
+
+@pytest.mark.parametrize("ours, outcome", [(0.10, "beats"), (0.195, "does not beat"), (0.25, "does not beat")])
+def test_winning_takes_more_than_the_spread_over_seeds(tmp_path: Path, ours: float, outcome: str) -> None:
+    first, second = write_run(tmp_path / "four", "4d", ours), write_run(tmp_path / "base", "per_frame", 0.2)
+    text = verdict(read_row(first), read_row(second))
+    assert text.startswith(f"four {outcome} base")
+    assert (": worse" in text) == (ours == 0.25)
+    assert (": undecided" in text) == (ours == 0.195)
+
+
+def test_differences_are_paired_by_object(tmp_path: Path) -> None:
+    first = read_row(write_run(tmp_path / "four", "4d", 0.1))
+    second = read_row(write_run(tmp_path / "base", "per_frame", 0.2, spread=0.03))
+    entry = compare(first, second)[0]
+    assert (entry.gain, entry.error, entry.spread) == (pytest.approx(0.1), pytest.approx(0, abs=1e-9), 0.03)
+
+
+def test_a_single_seed_decides_nothing(tmp_path: Path) -> None:
+    first = read_row(write_run(tmp_path / "four", "4d", 0.1, spread=None))
+    second = read_row(write_run(tmp_path / "base", "per_frame", 0.2))
+    assert not any(entry.better for entry in compare(first, second))
+
+
+def test_other_objects_or_rules_are_not_compared(tmp_path: Path) -> None:
+    first = read_row(write_run(tmp_path / "four", "4d", 0.1))
+    with pytest.raises(ValueError, match="not the same"):
+        compare(first, read_row(write_run(tmp_path / "fewer", "per_frame", 0.2, names="ab")))
+    path = write_run(tmp_path / "other", "per_frame", 0.2) / "metrics.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"settings": SETTINGS | {"protocol": {"points": 99}}}))
+    with pytest.raises(ValueError, match="differ in protocol"):
+        compare(first, read_row(path))
+
+
+def test_the_command_prints_table_and_verdicts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = [
+        write_run(tmp_path / "four", "4d", 0.1),
+        write_run(tmp_path / "shared", "per_frame_shared_noise", 0.2),
+        write_run(tmp_path / "vae", "reconstruction", 0.05),
+    ]
+    main([str(folder) for folder in folders])
+    printed = capsys.readouterr().out
+    assert "four beats shared" in printed
+    assert "beats vae" not in printed
+    assert printed.strip() == report(folders)
+
+
+def test_a_missing_or_foreign_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / "nothing")])
+    assert "nothing" in capsys.readouterr().err
+    (tmp_path / "metrics.json").write_text("{}")
+    with pytest.raises(ValueError, match="not the result of an evaluation"):
+        read_row(tmp_path)

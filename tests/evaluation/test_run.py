@@ -1,0 +1,104 @@
+"""The whole evaluation with a fake pipeline and fake data: what metrics.json holds."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from sculpt4d.evaluation import run
+from sculpt4d.evaluation.report import read_row
+from sculpt4d.types import Clip, MeshSequence
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def configure(output: Path, *overrides: str) -> DictConfig:
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        options = ["model=nano", f"paths.root={output}", f"output={output}", "seeds=[0,1]", *overrides]
+        return compose("evaluate", overrides=[*options, "protocol.points=200", "protocol.resolution=16"])
+
+
+@pytest.fixture
+def calls(shapes: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the pipeline was asked for; two objects, of which the second is of a family never trained on."""
+    asked: list[str] = []
+    clip = Clip(torch.zeros(4, 3, 2, 2), torch.zeros(4, 5, 7), torch.arange(2), torch.zeros(4, 0, 3), torch.zeros(4, 0))
+    truth = shapes.sequence(*[shapes.cube(2.0)] * 4)
+    families = {"t": "gear", "a": "gear", "b": "snake"}
+
+    class FakePipeline:
+        def generate(self, images: torch.Tensor, seed: int) -> MeshSequence:
+            asked.append("generate")
+            return shapes.sequence(*[shapes.cube(1.0 + seed)] * len(images))
+
+        def reconstruct(self, clip: Clip, seed: int) -> MeshSequence:
+            asked.append("reconstruct")
+            return truth
+
+    def clips(root: Path, settings: object, limit: int | None) -> Iterator[tuple[str, str, Clip, MeshSequence]]:
+        yield from [("a", "gear", clip, truth), ("b", "snake", clip, truth)][:limit]
+
+    monkeypatch.setattr(run, "load_pipeline", lambda cfg: FakePipeline())
+    monkeypatch.setattr(run, "build_data", lambda cfg: None)
+    monkeypatch.setattr(run, "holdout_clips", clips)
+    monkeypatch.setattr(run, "split_names", lambda root, split: {"train": ("t",), "holdout": ("a", "b")}[split])
+    monkeypatch.setattr(run, "read_record", lambda folder: {"family": families[folder.name]})
+    return asked
+
+
+def test_metrics_json_says_what_was_measured_and_how(calls: list[str], tmp_path: Path) -> None:
+    chamfer = run.evaluate(configure(tmp_path))
+    record = json.loads((tmp_path / "metrics.json").read_text())
+    assert record["mean"]["chamfer"] == chamfer
+    assert record["mean"]["iou"] == pytest.approx((1 / 8 + 1) / 2)
+    assert (record["objects"], record["frames"], record["failures"]) == (2, 16, 0)
+    assert [entry["name"] for entry in record["per_object"]] == ["a", "b"]
+    assert {name: split["objects"] for name, split in record["splits"].items()} == {"seen": 1, "unseen": 1}
+    assert record["protocol"]["points"] == 200
+    assert {"failed_chamfer", "definitions", "radius", "radii", "box"} <= record["protocol"].keys()
+    assert record["settings"]["weights"] == {"vae": None, "base": None, "temporal": None}
+    assert {"seconds", "versions", "hardware", "seeds", "spread", "floor"} <= record.keys()
+    assert read_row(tmp_path).method == "4d"
+
+
+def test_the_same_command_again_generates_nothing(calls: list[str], tmp_path: Path) -> None:
+    first = run.evaluate(configure(tmp_path))
+    assert calls == ["generate"] * 4
+    assert run.evaluate(configure(tmp_path)) == first
+    assert len(calls) == 4
+    run.evaluate(configure(tmp_path, "sampler.guidance=3"))
+    assert len(calls) == 8
+
+
+def test_limit_takes_fewer_objects(calls: list[str], tmp_path: Path) -> None:
+    run.evaluate(configure(tmp_path, "limit=1"))
+    assert json.loads((tmp_path / "metrics.json").read_text())["objects"] == 1
+    with pytest.raises(ValueError, match="limit=0"):
+        run.evaluate(configure(tmp_path, "limit=0"))
+
+
+def test_reconstruction_asks_the_autoencoder(calls: list[str], tmp_path: Path) -> None:
+    run.evaluate(configure(tmp_path, "baseline=reconstruction"))
+    assert calls == ["reconstruct"] * 4
+    record = json.loads((tmp_path / "metrics.json").read_text())
+    assert (record["method"], record["mean"]["iou"]) == ("reconstruction", 1)
+    assert "temporal" not in record["settings"]["weights"]
+
+
+def test_other_weights_are_other_settings(tmp_path: Path) -> None:
+    weights = tmp_path / "temporal.safetensors"
+    weights.write_bytes(b"one")
+    first = run.weight_hashes(configure(tmp_path, f"checkpoint={weights}"))["temporal"]
+    weights.write_bytes(b"two")
+    assert first != run.weight_hashes(configure(tmp_path, f"checkpoint={weights}"))["temporal"]
+
+
+def test_metrics_reach_the_logger(calls: list[str], tmp_path: Path) -> None:
+    run.evaluate(configure(tmp_path, "logger=csv"))
+    (path,) = tmp_path.rglob("metrics.csv")
+    assert "test/chamfer" in path.read_text().splitlines()[0]

@@ -1,0 +1,15 @@
+"""Train the 4D denoiser: python train.py attention=blockmask_decay model=tiny"""
+
+import hydra
+from omegaconf import DictConfig
+
+from sculpt4d.training.run import fit
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+def main(cfg: DictConfig) -> float:
+    return fit(cfg)
+
+
+if __name__ == "__main__":
+    main()
