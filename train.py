@@ -3,10 +3,12 @@
 import hydra
 from omegaconf import DictConfig
 
+from sculpt4d.cli import clean_errors
 from sculpt4d.training.run import fit
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
+@clean_errors
 def main(cfg: DictConfig) -> float:
     return fit(cfg)
 

@@ -6,6 +6,7 @@ import glob
 import json
 import logging
 import os
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -16,20 +17,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.progress import track
 
-from sculpt4d.data import synthetic
-from sculpt4d.data.asset import Job, PrepareSettings, is_prepared, prepare_animation, prepare_object
-
-__all__ = [
-    "Job",
-    "PrepareSettings",
-    "Report",
-    "prepare_all",
-    "prepare_animation",
-    "prepare_files",
-    "prepare_object",
-    "prepare_synthetic",
-    "run",
-]
+from sculpt4d.data import store, synthetic
+from sculpt4d.data.asset import Job, PrepareSettings, is_prepared, prepare_object
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +79,32 @@ def prepare_files(
         raise ValueError(f"several input files would be named alike ({', '.join(sorted(names))}): rename them")
     jobs = [Job(name, path, root / name, settings, clip=clip) for name, path in zip(names, paths, strict=True)]
     return prepare_all(jobs, root, workers)
+
+
+def prepare_folder(
+    root: Path | str, source: str | None, settings: PrepareSettings, holdout_share: float, workers: int | None = None
+) -> Report:
+    """What the data options `folder` and `objaverse4d` train on: GLB files prepared where `source` names some, and a
+    split of all objects by name where the folder has none. A lone object is trained on and held out alike.
+
+    Raises ValueError when nothing is prepared, or when a file of `source` failed.
+    """
+    root = Path(root)
+    report = Report()
+    if source is not None:
+        report = prepare_files(find_files(source), root, settings, workers)
+        _refuse_failures(report)
+    names = store.object_names(root) if root.is_dir() else ()
+    if not names:
+        raise ValueError(f"no prepared object in {root}: python prepare.py input=GLB_FILES output={root}, or set data.source")
+    if source is not None or not (root / "split.json").is_file():
+        held = [name for name in names if zlib.crc32(name.encode()) % 1000 < 1000 * holdout_share]
+        train = [name for name in names if name not in held]
+        if not held or not train:
+            held = train = list(names)
+        families = {name: store.read_record(root / name)["family"] for name in names}
+        _write_json(root / "split.json", {"train": train, "holdout": held, "families": families})
+    return report
 
 
 def prepare_all(jobs: Sequence[Job], root: Path, workers: int | None = None) -> Report:
@@ -188,6 +203,10 @@ def run(cfg: DictConfig) -> None:
     settings = PrepareSettings(**{field.name: cfg[field.name] for field in dataclasses.fields(PrepareSettings)})
     report = prepare_files(find_files(cfg.input), Path(cfg.output), settings, cfg.workers, cfg.clip)
     log.info("%d prepared, %d were there, %d failed", len(report.prepared), len(report.skipped), len(report.failed))
+    _refuse_failures(report)
+
+
+def _refuse_failures(report: Report) -> None:
     if report.failed:
         reasons = "".join(f"\n  {name}: {reason}" for name, reason in report.failed.items())
         raise ValueError(f"{len(report.failed)} of the input files could not be prepared{reasons}")

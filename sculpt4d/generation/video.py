@@ -82,6 +82,9 @@ def _check_sizes(path: Path, pictures: list[Named]) -> None:
 
 
 def _folder(path: Path) -> tuple[Iterator[Named], None]:
+    prepared = sorted(path.glob("render_cond/frame_*/000.png"))  # an object of a data folder: its first view
+    if prepared:
+        return ((file.parent.name, _rgba(_open(file), file)) for file in prepared), None
     files = [file for file in path.iterdir() if file.suffix.lower() in STILLS and not file.name.startswith(".")]
     if not files:
         raise FileNotFoundError(f"{path} holds no image: frames are files ending in {', '.join(STILLS)}")

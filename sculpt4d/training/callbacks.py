@@ -7,7 +7,13 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
+from PIL import Image
 from torch import Tensor
+
+from sculpt4d.generation.pipeline import Pipeline
+from sculpt4d.generation.preview import contact_sheet, render_sequence
+from sculpt4d.sampler import Euler
+from sculpt4d.training.module import FlowModule
 
 
 class TrainedAverage(Callback):
@@ -102,6 +108,30 @@ class Throughput(Callback):
             now = time.perf_counter()
             pl_module.log("train/steps_per_second", self.batches / max(now - self.since, 1e-9))
             self.since, self.batches = now, 0
+
+
+class MeshPreview(Callback):
+    """At validation: one held-out clip generated, input above and mesh below, as a picture in `folder` and in W&B."""
+
+    def __init__(self, folder: str, sampler: Euler, resolution: int = 48) -> None:
+        self.folder, self.sampler, self.resolution = Path(folder), sampler, resolution
+
+    @torch.no_grad()
+    def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if not trainer.is_global_zero or not isinstance(pl_module, FlowModule):
+            return
+        clip = trainer.datamodule.holdout[0]  # type: ignore[attr-defined]
+        parts = (pl_module.vae, pl_module.conditioner, pl_module.denoiser)
+        pipeline = Pipeline(*parts, self.sampler, self.resolution)
+        sequence = pipeline.generate(clip.images.to(pl_module.device), seed=0)
+        inputs = [(255 * image).byte().permute(1, 2, 0).cpu().numpy() for image in clip.images]
+        sheet = contact_sheet(inputs, render_sequence(sequence, 128), cell=128)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"step_{trainer.global_step:06d}.png"
+        Image.fromarray(sheet).save(path)
+        for logger in trainer.loggers:
+            if hasattr(logger, "log_image"):  # W&B
+                logger.log_image("val/preview", [str(path)], step=trainer.global_step)
 
 
 class StopOnNan(Callback):

@@ -1,0 +1,15 @@
+"""Video in, animated 3D mesh out: an open implementation of Sculpt4D (CVPR 2026).
+
+The parts are imported from where they live, so that importing the package builds, loads and prints nothing:
+
+    sculpt4d.types                  Clip, EncodedClip, Mesh, AnimatedMesh, MeshSequence
+    sculpt4d.attention.patterns     StridedPattern and its kin: which blocks see which
+    sculpt4d.attention.backends     attend: runs a pattern
+    sculpt4d.model.denoiser         Denoiser, 3D without a pattern, 4D with one
+    sculpt4d.model.vae              ShapeVAE
+    sculpt4d.generation.pipeline    Pipeline, load_pipeline: pictures to meshes
+    sculpt4d.evaluation.metrics     Chamfer, FScore, SolidIoU
+    sculpt4d.data.prepare           animated GLB files to training objects
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,105 @@
+"""What several test files share: golden numbers, a nano data set made once, configurations and the entry scripts."""
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+from safetensors.torch import load_file
+from torch import Tensor
+
+from sculpt4d.data.asset import PrepareSettings
+from sculpt4d.data.prepare import prepare_synthetic
+
+ROOT = Path(__file__).resolve().parents[1]
+NANO_DATA = {
+    "frames": 4,
+    "points": 256,
+    "sharp_points": 64,
+    "distance_points": 128,
+    "views": 1,
+    "image_size": 32,
+    "grid_res": 24,
+    "front": True,
+}
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def golden_config() -> dict[str, Any]:
+    """Constructor arguments of the golden models, under the reference's names."""
+    return json.loads((golden_folder() / "config.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def golden() -> Callable[[str], dict[str, Tensor]]:
+    """Tensors of a golden file by its name."""
+    return lambda name: load_file(golden_folder() / f"{name}.safetensors")
+
+
+def golden_folder() -> Path:
+    """SCULPT4D_GOLDEN, or the copies that come with the tests."""
+    return Path(os.environ.get("SCULPT4D_GOLDEN", ROOT / "tests" / "golden"))
+
+
+@pytest.fixture(scope="session")
+def nano_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with three synthetic training clips and three held-out ones; one for all test processes."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "nano_data"
+    folder.mkdir(exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        report = prepare_synthetic(folder / "synthetic", 3, 1, PrepareSettings(**NANO_DATA), workers=1)
+    assert not report.failed
+    return folder
+
+
+@pytest.fixture(scope="session")
+def nano(nano_data: Path) -> list[str]:
+    """Overrides of every root configuration: model nano on the nano data."""
+    prepared = [f"data.prepare.{key}={value}" for key, value in NANO_DATA.items()]
+    return ["model=nano", "data.clips=3", "data.holdout=1", "data.workers=1", f"paths.data={nano_data}", *prepared]
+
+
+@pytest.fixture(scope="session")
+def configure() -> Callable[..., DictConfig]:
+    """Composes a root configuration: configure("train", *overrides). Paths are those of the checkout."""
+
+    def composed(name: str, *overrides: str) -> DictConfig:
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            return compose(name, [f"paths.root={ROOT}", *overrides])
+
+    return composed
+
+
+@pytest.fixture(scope="session")
+def environment() -> dict[str, str]:
+    """Environment of entry scripts: one thread, no accelerator, no logger's own settings."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("WANDB_", "PYTEST_", "SCULPT4D_"))}
+    return kept | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
+
+
+@pytest.fixture(scope="session")
+def script(environment: Mapping[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs an entry script of the checkout: script("train.py", *overrides)."""
+
+    def run(name: str, *overrides: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(ROOT / name), *overrides]
+        return subprocess.run(command, cwd=ROOT, env=dict(environment), capture_output=True, text=True, timeout=900)
+
+    return run
