@@ -45,15 +45,13 @@ def clip_noise(
     """
     if not 0.0 <= shared <= 1.0:
         raise ValueError(f"noise sharing {shared} is outside 0 (independent frames) to 1 (one noise for the clip)")
-    b, t, p, c = shape
+    b, _, p, c = shape
     common = torch.randn(b, 1, p, c, generator=generator).expand(shape)
     own = torch.randn(shape, generator=generator)
     return shared**0.5 * common + (1 - shared) ** 0.5 * own
 
 
-def couple(
-    data: Float[Tensor, "b t p c"], noise: Float[Tensor, "b t p c"], mode: str
-) -> Float[Tensor, "b t p c"]:
+def couple(data: Float[Tensor, "b t p c"], noise: Float[Tensor, "b t p c"], mode: str) -> Float[Tensor, "b t p c"]:
     """The data's tokens reordered to lie near their noise in the first three channels (the anchors of a small VAE).
 
     Latents are a set, so any order is the same shape; a near one makes the paths straighter. `frame` assigns every

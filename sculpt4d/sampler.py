@@ -1,7 +1,8 @@
-"""From noise to latents: Euler steps along the predicted velocity, with classifier-free guidance (base spec 4.3, 4.4)."""
+"""From noise to latents: Euler steps along the predicted velocity, with guidance (base spec 4.3 and 4.4)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -49,15 +50,13 @@ class Euler:
     ) -> Float[Tensor, "b t p c"]:
         """Latents at time 1. `progress(done, steps)` is called after every step."""
         latents, times = noise, self.times().to(noise.device)
-        for index, (now, then) in enumerate(zip(times[:-1], times[1:], strict=True)):
+        for index, (now, then) in enumerate(pairwise(times)):
             latents = latents + (then - now) * self._velocity(denoise, latents, now, context)
             if progress is not None:
                 progress(index + 1, self.steps)
         return latents
 
-    def _velocity(
-        self, denoise: Denoise, latents: Tensor, time: Tensor, context: Tensor
-    ) -> Float[Tensor, "b t p c"]:
+    def _velocity(self, denoise: Denoise, latents: Tensor, time: Tensor, context: Tensor) -> Float[Tensor, "b t p c"]:
         """Conditional half first, zeros as the null condition: v = v_null + guidance (v_condition - v_null)."""
         if self.guidance == 1:
             return denoise(latents, time.expand(latents.shape[0]), context)

@@ -113,7 +113,7 @@ def test_no_coupling_is_the_identity_and_an_unknown_one_names_the_choices():
 
 def test_uniform_time_covers_the_unit_interval():
     time = UniformTime()(20000, seeded())
-    assert 0 <= time.min() and time.max() < 1
+    assert time.min() >= 0 and time.max() < 1
     assert time.histc(10, 0, 1).div(2000).tolist() == pytest.approx([1.0] * 10, abs=0.1)
 
 

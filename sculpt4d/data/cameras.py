@@ -97,7 +97,7 @@ def choose_cameras(count: int, front: bool, rng: np.random.Generator) -> tuple[C
 
 
 def write_transforms(cameras: Sequence[Camera], box: Box) -> dict[str, object]:
-    """What transforms.json holds of a frame, as in the release; scale * p + offset brings the z up scene into the box."""
+    """What transforms.json holds of a frame, as in the release; scale * p + offset takes the z up scene to the box."""
     x, y, z = (-box.scale * box.center.astype(np.float64)).tolist()
     views = [
         {

@@ -121,9 +121,13 @@ def _surface(
             own = [rng.permutation(stored.shape[1])[:count] for _ in asked]
             taken = np.stack([frame[rows] for frame, rows in zip(stored, own, strict=True)])
         section = torch.from_numpy(taken.astype(np.float32))
-        section = torch.cat([TO_CLIP * section[..., :3], section[..., 3:], torch.full_like(section[..., :1], label)], -1)
-        wanted = settings.latents * count // sum(counts) if label else settings.latents - (
-            settings.latents * sharp_count // sum(counts)
+        section = torch.cat(
+            [TO_CLIP * section[..., :3], section[..., 3:], torch.full_like(section[..., :1], label)], -1
+        )
+        wanted = (
+            settings.latents * count // sum(counts)
+            if label
+            else settings.latents - (settings.latents * sharp_count // sum(counts))
         )
         queries.append(offset + farthest_points(section[0, :, :3].numpy(), wanted))
         sections.append(section)
@@ -207,7 +211,9 @@ def split_names(root: Path, split: str) -> tuple[str, ...]:
     return tuple(name for name in listed[split] if store.complete(root / name))
 
 
-def holdout_clips(root: Path, settings: ClipSettings, limit: int | None = None) -> Iterator[tuple[str, str, Clip, MeshSequence]]:
+def holdout_clips(
+    root: Path, settings: ClipSettings, limit: int | None = None
+) -> Iterator[tuple[str, str, Clip, MeshSequence]]:
     """(name, family, clip, true meshes) of every held-out object, always read the same way.
 
     With `limit`, the first objects of an order that mixes the families and does not change with the set's size.

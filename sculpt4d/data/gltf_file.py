@@ -58,7 +58,7 @@ class GltfFile:
         except (KeyError, IndexError, TypeError) as error:
             raise self.error(f"is damaged: accessor {row} cannot be resolved ({error!r})", "export it again") from error
         if accessor.get("normalized") and kind.kind in "iu":
-            return np.maximum(values.astype(np.float64) / np.iinfo(kind).max, -1.0)
+            return np.maximum(values.astype(np.float64) / np.iinfo(kind.name).max, -1.0)
         return values
 
     def view_bytes(self, row: int) -> bytes:

@@ -96,7 +96,9 @@ def prepare_folder(
         _refuse_failures(report)
     names = store.object_names(root) if root.is_dir() else ()
     if not names:
-        raise ValueError(f"no prepared object in {root}: python prepare.py input=GLB_FILES output={root}, or set data.source")
+        raise ValueError(
+            f"no prepared object in {root}: python prepare.py input=GLB_FILES output={root}, or set data.source"
+        )
     if source is not None or not (root / "split.json").is_file():
         held = [name for name in names if zlib.crc32(name.encode()) % 1000 < 1000 * holdout_share]
         train = [name for name in names if name not in held]

@@ -55,7 +55,8 @@ def block(half: Sequence[Number], rounding: Number = 0.3, cells: int = 4) -> Mes
     corner = np.arange((cells + 1) ** 2).reshape(cells + 1, cells + 1)
     a, b, c, d = (part.ravel() for part in (corner[:-1, :-1], corner[1:, :-1], corner[1:, 1:], corner[:-1, 1:]))
     quads = np.concatenate([np.stack([a, b, c], axis=1), np.stack([a, c, d], axis=1)])
-    points, faces = [], []
+    points: list[np.ndarray] = []
+    faces: list[np.ndarray] = []
     for axis in range(3):
         for side in (-1, 1):
             sheet = np.insert(grid, 0, side, axis=1)[:, np.argsort([axis, (axis + 1) % 3, (axis + 2) % 3])]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from einops import rearrange
@@ -33,9 +34,7 @@ class Pipeline:
     resolution: int = 64
 
     @torch.no_grad()
-    def generate(
-        self, images: Float[Tensor, "t 3 h w"], seed: int, progress: Progress | None = None
-    ) -> MeshSequence:
+    def generate(self, images: Float[Tensor, "t 3 h w"], seed: int, progress: Progress | None = None) -> MeshSequence:
         """Meshes of all frames; equal inputs and seeds give equal meshes."""
         context = rearrange(self.conditioner(images), "t s x -> 1 t s x")
         shape = (1, images.shape[0], self.vae.num_latents, self.vae.embed_dim)
@@ -58,10 +57,13 @@ class Pipeline:
         meshes: list[Mesh] = []
         for frame in latents:
             decoded = self.vae.decode(frame[None])
-            meshes.append(extract(lambda points, d=decoded: self.vae.field(points[None], d)[0].float(), self.resolution))
+            meshes.append(extract(partial(self._field, decoded), self.resolution))
             if progress is not None:
                 progress("decoding", len(meshes), len(latents))
         return MeshSequence(tuple(meshes))
+
+    def _field(self, decoded: Float[Tensor, "1 p d"], points: Float[Tensor, "m 3"]) -> Float[Tensor, " m"]:
+        return self.vae.field(points[None].to(decoded.device), decoded)[0].float()
 
 
 def load_pipeline(cfg: DictConfig) -> Pipeline:
@@ -83,4 +85,3 @@ def load_pipeline(cfg: DictConfig) -> Pipeline:
     for network in (vae, bundle):
         network.eval().requires_grad_(False)
     return Pipeline(vae, bundle.conditioner, bundle.denoiser, sampler, cfg.resolution)
-

@@ -106,5 +106,5 @@ class TimeEmbedding(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
     def forward(self, time: Float[Tensor, " b"]) -> Float[Tensor, "b 1 d"]:
-        features = time_features(time, self.width).to(self.mlp[0].weight.dtype)
+        features = time_features(time, self.width).to(next(self.parameters()).dtype)
         return self.mlp(features)[:, None]

@@ -192,11 +192,14 @@ class ShapeVAE(nn.Module):
         channel_scale: bool = False,
     ) -> None:
         super().__init__()
-        self.num_latents, self.embed_dim, self.scale_factor, self.anchors = num_latents, embed_dim, scale_factor, anchors
-        self.bands, self.pi = num_freqs, include_pi
-        self.encoder = Encoder(
-            width, heads, num_encoder_layers, point_feats, num_freqs, include_pi, qkv_bias, qk_norm
+        self.num_latents, self.embed_dim, self.scale_factor, self.anchors = (
+            num_latents,
+            embed_dim,
+            scale_factor,
+            anchors,
         )
+        self.bands, self.pi = num_freqs, include_pi
+        self.encoder = Encoder(width, heads, num_encoder_layers, point_feats, num_freqs, include_pi, qkv_bias, qk_norm)
         self.pre_kl = nn.Linear(width, 2 * embed_dim)
         self.post_kl = nn.Linear(embed_dim, width)
         if anchors:

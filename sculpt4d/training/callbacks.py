@@ -104,7 +104,7 @@ class Throughput(Callback):
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self.batches += 1
-        if trainer.global_step % trainer.log_every_n_steps == 0:
+        if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             now = time.perf_counter()
             pl_module.log("train/steps_per_second", self.batches / max(now - self.since, 1e-9))
             self.since, self.batches = now, 0
@@ -137,9 +137,11 @@ class MeshPreview(Callback):
 class StopOnNan(Callback):
     """Raises on a loss that is not finite, before the step is taken; the last checkpoint stays as it was."""
 
-    def on_before_backward(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, loss: Tensor) -> None:
+    def on_before_backward(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, loss: Tensor
+    ) -> None:
         if not torch.isfinite(loss):
             raise ValueError(
-                f"the loss became {loss.item()} at step {trainer.global_step}: training stopped, the last good checkpoint "
-                "is kept; lower stage.optimisation.rate, or use trainer.precision=32-true"
+                f"the loss became {loss.item()} at step {trainer.global_step}: training stopped, the last good "
+                "checkpoint is kept; lower stage.optimisation.rate, or use trainer.precision=32-true"
             )

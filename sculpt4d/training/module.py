@@ -15,8 +15,8 @@ from sculpt4d.model.denoiser import Denoiser, is_temporal
 from sculpt4d.model.posterior import Posterior
 from sculpt4d.model.vae import ShapeVAE
 from sculpt4d.training.optimise import Optimisation
-from sculpt4d.training.strategies import shard
 from sculpt4d.training.steps import step_generator
+from sculpt4d.training.strategies import shard
 from sculpt4d.types import Clip, EncodedClip
 
 BINS = 4  # of flow time, in which the loss is also reported
@@ -126,7 +126,12 @@ class FlowModule(lightning.LightningModule):
             inside = (time * BINS).long().clamp_max(BINS - 1) == part
             if inside.any():
                 value = losses[inside.to(losses.device)].mean()
-                self.log(f"{split}/loss_time_{part / BINS:.2f}", value, sync_dist=split == "val", batch_size=int(inside.sum()))
+                self.log(
+                    f"{split}/loss_time_{part / BINS:.2f}",
+                    value,
+                    sync_dist=split == "val",
+                    batch_size=int(inside.sum()),
+                )
 
     def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
         return self.optimisation.build(self.parameters(), self.steps)

@@ -41,5 +41,7 @@ def last_checkpoint(folder: Path, description: dict[str, Any]) -> Path | None:
     except Exception as error:
         raise ValueError(f"{path} is not a readable checkpoint ({error}): delete it to start again") from error
     if found != description:
-        raise ValueError(f"{path} was written by {found}, this run is {description}: choose another output, or delete it")
+        raise ValueError(
+            f"{path} was written by {found}, this run is {description}: choose another output, or delete it"
+        )
     return path

@@ -46,7 +46,7 @@ def with_stage(cfg: DictConfig, stage: str, weights: dict[str, Any]) -> DictConf
     staged = OmegaConf.create(OmegaConf.to_container(cfg, resolve=False))
     if stage != cfg.stage.name:
         staged.stage = OmegaConf.load(Path(cfg.paths.conf) / "stage" / f"{stage}.yaml")
-    staged.stage = OmegaConf.merge(staged.stage, cfg.model.training.get(stage, {}), cfg.stage_options.get(stage, {}))
+    staged.stage = OmegaConf.merge(staged.stage, cfg.stage_options.get(stage, {}))
     staged.model.weights = weights
     staged.output = str(Path(cfg.output) / stage) if cfg.stages else cfg.output
     assert isinstance(staged, DictConfig)
@@ -69,6 +69,8 @@ def fit_stage(cfg: DictConfig) -> tuple[float, str]:
     trainer: lightning.Trainer = instantiate(
         cfg.trainer, callbacks=callbacks, logger=logger, max_steps=cfg.stage.steps, default_root_dir=str(output)
     )
+    for entry in trainer.loggers:
+        entry.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
     resumed = last_checkpoint(output, description)
     if resumed is not None:
         log.info("resuming %s from %s", cfg.stage.name, resumed)
@@ -95,8 +97,7 @@ def build_module(cfg: DictConfig) -> tuple[lightning.LightningModule, Any]:
     optimisation = instantiate(stage.optimisation)
     if stage.name == "vae":
         vae = build_vae(cfg, cfg.start)
-        module = AutoencoderModule(vae, optimisation, stage.steps, stage.truncation, stage.kl, cfg.seed)
-        return module, None
+        return AutoencoderModule(vae, optimisation, stage.steps, stage.truncation, stage.kl, cfg.seed), None
     vae = build_vae(cfg, weights.vae)
     temporal = stage.name == "temporal"
     base, layers = (weights.base, cfg.start) if temporal else (cfg.start, None)
@@ -124,7 +125,11 @@ def build_module(cfg: DictConfig) -> tuple[lightning.LightningModule, Any]:
 
 
 def export(
-    module: lightning.LightningModule, cfg: DictConfig, path: Path, description: dict[str, Any], trainer: lightning.Trainer
+    module: lightning.LightningModule,
+    cfg: DictConfig,
+    path: Path,
+    description: dict[str, Any],
+    trainer: lightning.Trainer,
 ) -> None:
     """The averaged weights of the trained part, with what they are."""
     if isinstance(module, AutoencoderModule):
@@ -164,14 +169,20 @@ def fit_scale(module: AutoencoderModule, trainer: lightning.Trainer, clips: int 
     vae.fit_scale(torch.cat(means))
 
 
-def write_metrics(path: Path, cfg: DictConfig, losses: dict[str, float], seconds: float, trainer: lightning.Trainer) -> None:
+def write_metrics(
+    path: Path, cfg: DictConfig, losses: dict[str, float], seconds: float, trainer: lightning.Trainer
+) -> None:
     """metrics.json: losses, what they were measured with and on."""
     record = {
         "metrics": losses,
         "steps": trainer.global_step,
         "seconds": round(seconds, 1),
         "config": OmegaConf.to_container(cfg, resolve=True),
-        "versions": {"torch": torch.__version__, "lightning": lightning.__version__, "python": platform.python_version()},
+        "versions": {
+            "torch": torch.__version__,
+            "lightning": lightning.__version__,
+            "python": platform.python_version(),
+        },
         "hardware": {"machine": platform.processor() or platform.machine(), "threads": torch.get_num_threads()},
     }
     partial = path.with_suffix(".partial")
