@@ -1,14 +1,21 @@
 """What a person at the command line sees when something is wrong: one line, and an exit status that is not 0."""
 
+import errno
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 TRACEBACK = "SCULPT4D_TRACEBACK"  # set to 1 to see where an error comes from
+MENDABLE = (ValueError, OSError, ImportError, MissingMandatoryValue)
 
 
 def clean_errors(main: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
@@ -21,10 +28,42 @@ def clean_errors(main: Callable[Arguments, Result]) -> Callable[Arguments, Resul
     def guarded(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         try:
             return main(*args, **kwargs)
-        except (ValueError, OSError, ImportError) as error:
+        except (*MENDABLE, InstantiationException) as error:
             if os.environ.get(TRACEBACK) == "1":
                 raise
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {in_words(error)}", file=sys.stderr)
             raise SystemExit(1) from None
+
+    return guarded
+
+
+def in_words(error: BaseException) -> str:
+    """What was wrong, and the remedy where Hydra, OmegaConf or the system leave it out."""
+    cause = error
+    while isinstance(cause, InstantiationException) and cause.__cause__ is not None:  # Hydra wraps a constructor's own
+        cause = cause.__cause__
+    if not isinstance(cause, MENDABLE):
+        return " ".join(str(error).split())
+    missing = re.search(r"Missing mandatory value: (\S+)", str(cause))
+    if missing:
+        return f"{missing[1]} is needed: add {missing[1]}=... to the command (--help shows how)"
+    if isinstance(cause, OSError) and cause.errno == errno.ENOSPC and cause.strerror == os.strerror(errno.ENOSPC):
+        return f"{cause}: free some space, or choose a folder on another disk"
+    return str(cause)
+
+
+def told_keys(main: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Adds the valid keys to what Hydra says of a mistyped one. Goes around `hydra.main`."""
+
+    @functools.wraps(main)
+    def guarded(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        try:
+            return main(*args, **kwargs)
+        except SystemExit as stop:
+            reason = getattr(stop.__context__, "__cause__", None)
+            if isinstance(reason, OmegaConfBaseException) and isinstance(reason.parent_node, DictConfig):
+                names = ", ".join(str(name) for name in reason.parent_node if name != "hydra")
+                print(f"valid keys beside {reason.full_key}: {names}", file=sys.stderr)
+            raise
 
     return guarded

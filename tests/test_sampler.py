@@ -43,7 +43,9 @@ def test_guidance_of_one_needs_no_null_pass_and_equals_the_condition():
 def test_guidance_goes_from_the_null_velocity_through_the_conditional_one(guidance: float):
     noise, context = torch.zeros(SHAPE), torch.full((2, 3, 5, 6), 4.0)
     null = 0.5  # velocity without context; with it 4.5
-    moved = Euler(1, guidance).sample(lambda x, time, image: x + null + image.mean(dim=(2, 3), keepdim=True), noise, context)
+    moved = Euler(1, guidance).sample(
+        lambda x, time, image: x + null + image.mean(dim=(2, 3), keepdim=True), noise, context
+    )
     assert torch.allclose(moved, torch.full(SHAPE, null + guidance * 4.0))
 
 

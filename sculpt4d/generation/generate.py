@@ -43,6 +43,8 @@ def generate(cfg: DictConfig) -> Path:
     """Writes meshes, one animated GLB, preview, page and generation.json; returns the folder."""
     source = Path(to_absolute_path(str(cfg.input)))
     output = Path(to_absolute_path(str(cfg.output))) if cfg.output else Path(cfg.paths.runs) / "generate" / source.stem
+    if cfg.fps <= 0:
+        raise ValueError(f"fps={cfg.fps}: frames per second must be positive")
     check_folder(output, cfg.overwrite)
     if cfg.threads:
         torch.set_num_threads(cfg.threads)

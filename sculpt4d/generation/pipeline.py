@@ -33,6 +33,10 @@ class Pipeline:
     sampler: Euler
     resolution: int = 64
 
+    def __post_init__(self) -> None:
+        if self.resolution < 1:
+            raise ValueError(f"resolution={self.resolution}: the grid of the surface needs at least one cell an axis")
+
     @torch.no_grad()
     def generate(self, images: Float[Tensor, "t 3 h w"], seed: int, progress: Progress | None = None) -> MeshSequence:
         """Meshes of all frames; equal inputs and seeds give equal meshes."""

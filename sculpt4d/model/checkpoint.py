@@ -21,6 +21,8 @@ def save_weights(path: Path, tensors: Mapping[str, Tensor], description: Mapping
         kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         save_file(kept, partial, metadata={DESCRIPTION: json.dumps(description)})
         os.replace(partial, path)
+    except SafetensorError as error:
+        raise OSError(f"{path} could not be written ({error}): free some space, or choose another output") from error
     finally:
         partial.unlink(missing_ok=True)
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from sculpt4d.model.vae import ShapeVAE
 from sculpt4d.training.optimise import Optimisation
 from sculpt4d.training.steps import step_generator
+from sculpt4d.training.strategies import shard_parts
 from sculpt4d.types import Clip
 
 
@@ -25,6 +26,12 @@ class AutoencoderModule(lightning.LightningModule):
         super().__init__()
         self.vae, self.optimisation, self.steps = vae, optimisation, steps
         self.truncation, self.kl, self.seed = truncation, kl, seed
+
+    def configure_model(self) -> None:
+        """Shards the networks where the strategy made a device mesh (FSDP2)."""
+        if self.device_mesh is not None:
+            for part in self.vae.children():
+                shard_parts(part, self.device_mesh["data_parallel"])
 
     def losses(self, clip: Clip, generator: torch.Generator) -> dict[str, Tensor]:
         """field: L1 + MSE, kl: mean divergence, iou: of the signs at the labelled points."""

@@ -1,5 +1,7 @@
 """What happens beside training: averaged weights, throughput, a stop on NaN that keeps the last good checkpoint."""
 
+import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -9,11 +11,18 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from PIL import Image
 from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from sculpt4d.generation.pipeline import Pipeline
 from sculpt4d.generation.preview import contact_sheet, render_sequence
 from sculpt4d.sampler import Euler
 from sculpt4d.training.module import FlowModule
+from sculpt4d.training.strategies import reshard
+
+STOPPED = (
+    "training stopped, the last good checkpoint is kept; lower stage.optimisation.rate, or use "
+    "trainer.precision=32-true"
+)
 
 
 class TrainedAverage(Callback):
@@ -29,14 +38,20 @@ class TrainedAverage(Callback):
         self.decay = decay
         self.average: dict[str, Tensor] = {}
         self.steps = 0
-        self._saved: dict[str, Tensor] = {}
 
     def _trained(self, module: lightning.LightningModule) -> dict[str, torch.nn.Parameter]:
         return {name: value for name, value in module.named_parameters() if value.requires_grad}
 
-    def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        for name, value in self._trained(pl_module).items():
-            self.average[name] = self.average.get(name, value.detach().clone()).to(value.device)
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self._place(pl_module)
+
+    def _place(self, module: lightning.LightningModule) -> None:
+        """The average, new or from a checkpoint, where the parameters are and sharded as they are."""
+        for name, value in self._trained(module).items():
+            known = self.average.get(name, value.detach().clone())
+            if isinstance(value, DTensor) and not isinstance(known, DTensor):
+                known = distribute_tensor(known.to(value.device), value.device_mesh, value.placements)
+            self.average[name] = known.to(value.device)
 
     @torch.no_grad()
     def on_train_batch_end(
@@ -52,6 +67,8 @@ class TrainedAverage(Callback):
     @torch.no_grad()
     def swap(self, module: lightning.LightningModule) -> None:
         """Exchanges the module's weights and the average; a second call undoes the first."""
+        reshard(module)
+        self._place(module)
         for name, value in self._trained(module).items():
             kept = value.detach().clone()
             value.copy_(self.average[name])
@@ -66,14 +83,35 @@ class TrainedAverage(Callback):
             self.swap(pl_module)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"steps": self.steps, "average": self.average}
+        return {"steps": self.steps, "average": {name: whole(value) for name, value in self.average.items()}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.steps, self.average = state_dict["steps"], state_dict["average"]
 
 
+def whole(value: Tensor) -> Tensor:
+    """A sharded tensor gathered, any other as it is."""
+    return value.full_tensor() if isinstance(value, DTensor) else value
+
+
+class LastLosses(Callback):
+    """Validation losses as last measured; a run that was cut off and resumed still knows them."""
+
+    def __init__(self) -> None:
+        self.losses: dict[str, float] = {}
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self.losses = {name: float(v) for name, v in trainer.callback_metrics.items() if name.startswith("val/")}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"losses": self.losses}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.losses = state_dict["losses"]
+
+
 class LastCheckpoint(Callback):
-    """Writes `last.ckpt` every `every` steps and at the end, whole or not at all."""
+    """Writes `last.ckpt` every `every` steps and at the end, whole or not at all, and never with broken weights."""
 
     def __init__(self, dirpath: str, every: int) -> None:
         self.path, self.every, self.written = Path(dirpath) / "last.ckpt", every, -1
@@ -81,8 +119,23 @@ class LastCheckpoint(Callback):
     def _write(self, trainer: lightning.Trainer) -> None:
         if trainer.global_step == self.written:
             return
+        for value in trainer.lightning_module.parameters():
+            local = value.to_local() if isinstance(value, DTensor) else value
+            if value.requires_grad and not torch.isfinite(local).all():
+                raise ValueError(f"the weights are not finite after step {trainer.global_step}: {STOPPED}")
         self.written = trainer.global_step
-        trainer.save_checkpoint(self.path)  # Lightning writes a temporary file and renames it
+        # Lightning's own temporary file lies in /tmp: moving it here may be a copy, which a kill would cut in two
+        partial = self.path.with_name(".last.partial")
+        try:
+            trainer.save_checkpoint(partial)
+            if trainer.is_global_zero:
+                if partial.is_dir():  # DeepSpeed's checkpoints are folders
+                    shutil.rmtree(self.path, ignore_errors=True)
+                os.replace(partial, self.path)
+        except OSError:
+            if trainer.is_global_zero and partial.is_file():
+                partial.unlink()
+            raise
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -118,12 +171,14 @@ class MeshPreview(Callback):
 
     @torch.no_grad()
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        if not trainer.is_global_zero or not isinstance(pl_module, FlowModule):
+        if not isinstance(pl_module, FlowModule) or not (trainer.is_global_zero or pl_module.sharded):
             return
         clip = trainer.datamodule.holdout[0]  # type: ignore[attr-defined]
         parts = (pl_module.vae, pl_module.conditioner, pl_module.denoiser)
         pipeline = Pipeline(*parts, self.sampler, self.resolution)
         sequence = pipeline.generate(clip.images.to(pl_module.device), seed=0)
+        if not trainer.is_global_zero:
+            return
         inputs = [(255 * image).byte().permute(1, 2, 0).cpu().numpy() for image in clip.images]
         sheet = contact_sheet(inputs, render_sequence(sequence, 128), cell=128)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -141,7 +196,4 @@ class StopOnNan(Callback):
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, loss: Tensor
     ) -> None:
         if not torch.isfinite(loss):
-            raise ValueError(
-                f"the loss became {loss.item()} at step {trainer.global_step}: training stopped, the last good "
-                "checkpoint is kept; lower stage.optimisation.rate, or use trainer.precision=32-true"
-            )
+            raise ValueError(f"the loss became {loss.item()} at step {trainer.global_step}: {STOPPED}")

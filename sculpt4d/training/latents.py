@@ -2,11 +2,13 @@
 
 import hashlib
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
 import torch
 from rich.progress import track
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -71,15 +73,18 @@ def encode_dataset(vae: ShapeVAE, dataset: ClipDataset, variants: int, folder: P
             if number < len(dataset):
                 images.append((255 * clip.images).round().to(torch.uint8))
         shape = (variants, len(dataset), *means[0].shape)
-        partial = path.with_suffix(".partial")
-        save_file(
-            {
-                "mean": torch.stack(means).view(shape),
-                "logvar": torch.stack(logvars).view(shape),
-                "images": torch.stack(images),
-            },
-            partial,
-        )
-        partial.replace(path)
+        partial = path.with_suffix(f".{os.getpid()}.partial")  # every process of a distributed run may come here
+        tensors = {
+            "mean": torch.stack(means).view(shape),
+            "logvar": torch.stack(logvars).view(shape),
+            "images": torch.stack(images),
+        }
+        try:
+            save_file(tensors, partial)
+            partial.replace(path)
+        except SafetensorError as error:
+            raise OSError(f"{path} could not be written ({error}): free some space, or set data.root") from error
+        finally:
+            partial.unlink(missing_ok=True)
         log.info("latents: %d clips encoded into %s", len(dataset), path)
     return load_file(path)

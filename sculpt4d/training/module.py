@@ -16,7 +16,7 @@ from sculpt4d.model.posterior import Posterior
 from sculpt4d.model.vae import ShapeVAE
 from sculpt4d.training.optimise import Optimisation
 from sculpt4d.training.steps import step_generator
-from sculpt4d.training.strategies import shard
+from sculpt4d.training.strategies import shard_parts
 from sculpt4d.types import Clip, EncodedClip
 
 BINS = 4  # of flow time, in which the loss is also reported
@@ -57,7 +57,13 @@ class FlowModule(lightning.LightningModule):
     def configure_model(self) -> None:
         """Shards the networks where the strategy made a device mesh (FSDP2)."""
         if self.device_mesh is not None:
-            shard(self, self.denoiser, self.device_mesh["data_parallel"])
+            shard_parts(self.denoiser, self.device_mesh["data_parallel"])
+            shard_parts(self.conditioner, self.device_mesh["data_parallel"])
+
+    @property
+    def sharded(self) -> bool:
+        """Whether every process has to take part when the networks run."""
+        return self.device_mesh is not None
 
     def train(self, mode: bool = True) -> "FlowModule":
         """Frozen parts stay in eval mode whatever the trainer asks."""

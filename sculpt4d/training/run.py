@@ -11,6 +11,7 @@ from typing import Any
 import lightning
 import torch
 from hydra.utils import instantiate
+from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig, OmegaConf
 
 from sculpt4d.data.datamodule import ClipDataModule
@@ -18,10 +19,11 @@ from sculpt4d.data.dataset import ClipDataset
 from sculpt4d.generation.parts import base_names, build_denoiser, build_vae, temporal_names
 from sculpt4d.model.checkpoint import save_weights
 from sculpt4d.training.autoencoder import AutoencoderModule
-from sculpt4d.training.callbacks import TrainedAverage
+from sculpt4d.training.callbacks import LastLosses, TrainedAverage, whole
 from sculpt4d.training.latents import LatentDataset, encode_dataset
 from sculpt4d.training.module import FlowModule
 from sculpt4d.training.resume import TrainedOnly, last_checkpoint
+from sculpt4d.training.steps import step_generator
 
 log = logging.getLogger(__name__)
 
@@ -60,29 +62,51 @@ def fit_stage(cfg: DictConfig) -> tuple[float, str]:
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     output = Path(cfg.output)
     exported = output / f"{cfg.stage.name}.safetensors"
+    description = describe(cfg)
+    resumed = last_checkpoint(output, description)
+    known = finished_loss(output, exported, cfg.stage.steps) if resumed else None
+    if known is not None:
+        log.info("%s was trained to its end before: %s", cfg.stage.name, exported)
+        return known, str(exported)
     module, encode = build_module(cfg)
     data: ClipDataModule = instantiate(cfg.data.module, encode=encode)
-    description = describe(cfg)
-    average = TrainedAverage(cfg.stage.average)
-    callbacks = [average, TrainedOnly(description), *(instantiate(c) for c in (cfg.callbacks or {}).values())]
+    average, measured = TrainedAverage(cfg.stage.average), LastLosses()
+    callbacks = [average, measured, TrainedOnly(description), *(instantiate(c) for c in (cfg.callbacks or {}).values())]
     logger = [instantiate(entry, save_dir=str(output)) for entry in (cfg.logger or {}).values()]
     trainer: lightning.Trainer = instantiate(
         cfg.trainer, callbacks=callbacks, logger=logger, max_steps=cfg.stage.steps, default_root_dir=str(output)
     )
     for entry in trainer.loggers:
         entry.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
-    resumed = last_checkpoint(output, description)
     if resumed is not None:
         log.info("resuming %s from %s", cfg.stage.name, resumed)
     started = time.perf_counter()
-    trainer.fit(module, datamodule=data, ckpt_path=str(resumed) if resumed else None, weights_only=True)
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=str(resumed) if resumed else None, weights_only=True)
+    finally:
+        close_loggers(trainer)
     seconds = time.perf_counter() - started
     average.swap(module)
     export(module, cfg, exported, description, trainer)
-    losses = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
     if trainer.is_global_zero:
-        write_metrics(output / "metrics.json", cfg, losses, seconds, trainer)
-    return losses.get("val/loss", float("nan")), str(exported)
+        write_metrics(output / "metrics.json", cfg, measured.losses, seconds, trainer)
+    return measured.losses.get("val/loss", float("nan")), str(exported)
+
+
+def finished_loss(output: Path, exported: Path, steps: int) -> float | None:
+    """The validation loss of a run that ended with `steps` steps and wrote its weights; None for any other."""
+    metrics = output / "metrics.json"
+    if not exported.is_file() or not metrics.is_file():
+        return None
+    record = json.loads(metrics.read_text())
+    return float(record["metrics"].get("val/loss", "nan")) if record["steps"] == steps else None
+
+
+def close_loggers(trainer: lightning.Trainer) -> None:
+    """Ends the W&B run, which would otherwise take in the next stage, or the next run of a multirun."""
+    for entry in trainer.loggers:
+        if isinstance(entry, WandbLogger) and trainer.is_global_zero:
+            entry.experiment.finish()
 
 
 def describe(cfg: DictConfig) -> dict[str, Any]:
@@ -143,30 +167,26 @@ def export(
         bundle = torch.nn.ModuleDict(parts)
         wanted = temporal_names(bundle) if cfg.stage.name == "temporal" else base_names(bundle)
         tensors = {name: named[name] for name in wanted}
-    tensors = {name: full_tensor(value) for name, value in tensors.items()}
+    tensors = {name: whole(value) for name, value in tensors.items()}
     if trainer.is_global_zero:
         save_weights(path, tensors, description | {"config": OmegaConf.to_container(cfg, resolve=True)})
         log.info("weights: %s", path)
 
 
-def full_tensor(value: torch.Tensor) -> torch.Tensor:
-    """A sharded tensor gathered, any other as it is."""
-    return value.full_tensor() if hasattr(value, "full_tensor") else value
-
-
 @torch.no_grad()
 def fit_scale(module: AutoencoderModule, trainer: lightning.Trainer, clips: int = 256) -> None:
-    """Mean and deviation of every latent channel over (at most) `clips` readings of the training set."""
+    """Mean and deviation of every latent channel, its own noise included, over `clips` readings of the training set."""
     data = trainer.datamodule.train  # type: ignore[attr-defined]
     vae = module.vae.eval()
-    means = []
+    latents = []
     for number in range(clips):
         clip = data[number]
         frames = clip.surface.shape[0]
         surface = clip.surface.to(module.device)
         posterior = vae.encode(surface, clip.queries.to(module.device).expand(frames, -1))
-        means.append(posterior.mean.flatten(0, 1))
-    vae.fit_scale(torch.cat(means))
+        noise = torch.randn(posterior.mean.shape, generator=step_generator(module.seed, number)).to(module.device)
+        latents.append(posterior.sample(noise).flatten(0, 1))
+    vae.fit_scale(torch.cat(latents))
 
 
 def write_metrics(

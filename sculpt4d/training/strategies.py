@@ -1,20 +1,52 @@
 """Sharding: FSDP2 over the denoiser's blocks, DeepSpeed where it is installed."""
 
+from collections.abc import Iterator
 from typing import Any
 
+from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard
 
-from sculpt4d.model.denoiser import Denoiser
 from sculpt4d.optional import require
 
 
-def shard(module: nn.Module, denoiser: Denoiser, mesh: DeviceMesh) -> None:
-    """Shards every block on its own, then what remains; parameters become DTensors in place."""
-    for block in denoiser.blocks:
-        fully_shard(block, mesh=mesh)
-    fully_shard(module, mesh=mesh)
+class Sharded(ModelParallelStrategy):
+    """FSDP2 over all processes. A checkpoint is one file of whole tensors, as the other strategies write it."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(tensor_parallel_size=1, save_distributed_checkpoint=False, **options)
+
+    def setup_environment(self) -> None:
+        self._data_parallel_size = self.num_nodes * self.num_processes  # Lightning's "auto" is one process a node
+        super().setup_environment()
+
+
+def shard_parts(network: nn.Module, mesh: DeviceMesh) -> None:
+    """Shards every block of the network on its own, then what remains.
+
+    Parameters become DTensors in place, gathered for the time of the `forward` they belong to.
+    """
+    for blocks in block_lists(network):
+        for block in blocks:
+            fully_shard(block, mesh=mesh)
+    fully_shard(network, mesh=mesh)
+
+
+def reshard(network: nn.Module) -> None:
+    """Frees what a forward without backward left gathered, so that all parameters are shards again."""
+    for part in network.modules():
+        if isinstance(part, FSDPModule):
+            part.reshard()
+
+
+def block_lists(network: nn.Module) -> Iterator[nn.ModuleList]:
+    """The outermost module lists: blocks, not the experts inside them."""
+    for child in network.children():
+        if isinstance(child, nn.ModuleList):
+            yield child
+        else:
+            yield from block_lists(child)
 
 
 def deepspeed(stage: int, **options: Any) -> Any:

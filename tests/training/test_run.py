@@ -1,0 +1,151 @@
+"""train.py as a person runs it: the chain of stages, interruption, several processes, several runs, loggers."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import DictConfig
+from safetensors.torch import load_file
+
+from sculpt4d.model.checkpoint import read_weights
+from sculpt4d.training.run import fit
+
+pytestmark = pytest.mark.slow
+Script = Callable[..., subprocess.CompletedProcess[str]]
+BARE = ["logger=none", "~callbacks.preview"]
+
+
+@pytest.fixture(scope="module")
+def chain(script: Script, nano: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of all three stages in one command, previews and W&B included."""
+    folder = tmp_path_factory.mktemp("chain")
+    done = script("train.py", *nano, "stages=[vae,base,temporal]", "logger=wandb", f"output={folder}")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def weights(chain: Path) -> list[str]:
+    """Overrides that name the chain's autoencoder and base."""
+    return [f"model.weights.{stage}={chain}/{stage}/{stage}.safetensors" for stage in ("vae", "base")]
+
+
+@pytest.mark.parametrize("stage", ["vae", "base", "temporal"])
+def test_the_chain_leaves_the_documented_files(chain: Path, stage: str):
+    folder = chain / stage
+    tensors, description = read_weights(folder / f"{stage}.safetensors")
+    assert description["model"] == "nano" and description["stage"] == stage
+    assert description["config"]["stage"]["name"] == stage
+    assert all(tensor.isfinite().all() for tensor in tensors.values())
+    assert {"best.ckpt", "last.ckpt"} == {path.name for path in (folder / "checkpoints").iterdir()}
+    record = json.loads((folder / "metrics.json").read_text())
+    assert record["steps"] == 20
+    assert 0 < record["metrics"]["val/loss"] < 100
+    assert (folder / "csv" / "metrics.csv").read_text().count("\n") > 2
+
+
+def test_stages_build_on_each_other_and_name_their_own_part_alone(chain: Path):
+    base, temporal = (set(load_file(chain / stage / f"{stage}.safetensors")) for stage in ("base", "temporal"))
+    assert base and temporal and not base & temporal
+    assert all("temporal" in name for name in temporal)
+    configured = read_weights(chain / "temporal" / "temporal.safetensors")[1]["config"]["model"]["weights"]
+    assert configured["base"] == str(chain / "base" / "base.safetensors")
+
+
+def test_every_stage_is_a_wandb_run_of_its_own_under_its_folder(chain: Path):
+    for stage in ("vae", "base", "temporal"):
+        assert len(list((chain / stage / "wandb").glob("offline-run-*"))) == 1
+
+
+def test_a_finished_stage_is_not_repeated_and_keeps_its_numbers(
+    chain: Path, nano: list[str], configure: Callable[..., DictConfig]
+):
+    files = sorted(path for path in (chain / "temporal").glob("*") if path.is_file())
+    before = {path: path.read_bytes() for path in files}
+    wanted = json.loads((chain / "temporal" / "metrics.json").read_text())["metrics"]["val/loss"]
+    loss = fit(configure("train", *nano, *BARE, "stages=[vae,base,temporal]", f"output={chain}"))
+    assert loss == wanted
+    assert before == {path: path.read_bytes() for path in files}
+
+
+def test_a_run_killed_mid_epoch_and_resumed_equals_an_unbroken_one_bit_for_bit(
+    script: Script, environment: Mapping[str, str], root: Path, nano: list[str], weights: list[str], tmp_path: Path
+):
+    steps = ["stage.steps=240", "stage.save_every=23", "stage.val_every=60"]
+    command = ["train.py", *nano, *weights, *steps, *BARE]
+    cut, unbroken = tmp_path / "cut", tmp_path / "unbroken"
+    checkpoint = cut / "checkpoints" / "last.ckpt"
+    process = subprocess.Popen(
+        [sys.executable, *command, f"output={cut}"],
+        cwd=root,
+        env=dict(environment),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while not checkpoint.is_file() and process.poll() is None:
+        time.sleep(0.02)
+    time.sleep(0.05)  # so that steps after the checkpoint are lost
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    reached = torch.load(checkpoint, weights_only=True)["global_step"]
+    assert 0 < reached < 240 and not (cut / "temporal.safetensors").exists()
+
+    for folder in (cut, unbroken):
+        done = script(*command, f"output={folder}")
+        assert done.returncode == 0, done.stderr
+    first, second = (load_file(folder / "temporal.safetensors") for folder in (cut, unbroken))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    states = [
+        torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for folder in (cut, unbroken)
+    ]
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+    losses = [json.loads((folder / "metrics.json").read_text())["metrics"] for folder in (cut, unbroken)]
+    assert losses[0] == losses[1]
+
+
+@pytest.fixture(scope="module")
+def single(
+    nano: list[str], weights: list[str], configure: Callable[..., DictConfig], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Four steps in one process, with the batch of two processes and their noise."""
+    folder = tmp_path_factory.mktemp("single")
+    steps = ["stage.steps=4", "stage.val_every=2", "stage.save_every=2"]
+    fit(configure("train", *nano, *weights, *BARE, *steps, f"output={folder}"))
+    return folder
+
+
+@pytest.mark.parametrize("trainer", ["ddp", "fsdp"])
+def test_two_processes_train_and_write_what_one_writes(
+    trainer: str, script: Script, nano: list[str], weights: list[str], single: Path, tmp_path: Path
+):
+    options = [f"trainer={trainer}", "trainer.accelerator=cpu", "trainer.devices=2"]
+    steps = ["stage.steps=4", "stage.val_every=2", "stage.save_every=2"]
+    done = script("train.py", *nano, *weights, *BARE, *steps, *options, f"output={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    lone, twice = (load_file(folder / "temporal.safetensors") for folder in (single, tmp_path))
+    assert {name: value.shape for name, value in lone.items()} == {name: value.shape for name, value in twice.items()}
+    assert all(value.isfinite().all() for value in twice.values())
+    assert any(value.any() for name, value in twice.items() if name.endswith("out_proj.weight"))
+    assert json.loads((tmp_path / "metrics.json").read_text())["steps"] == 4
+    kept = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert kept["global_step"] == 4 and kept["state_dict"]
+
+
+def test_a_multirun_is_a_run_and_a_folder_for_every_choice(script: Script, nano: list[str], tmp_path: Path):
+    options = ["stage.steps=2", "stage.val_every=2", "logger=csv", "~callbacks.preview"]
+    places = [f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir=${hydra:runtime.choices.attention}"]
+    done = script("train.py", "-m", "attention=blockmask_decay,full", *nano, *options, *places)
+    assert done.returncode == 0, done.stderr
+    for attention in ("blockmask_decay", "full"):
+        assert (tmp_path / attention / "temporal.safetensors").is_file()
+        assert (tmp_path / attention / "checkpoints" / "last.ckpt").is_file()
+    described = [read_weights(tmp_path / a / "temporal.safetensors")[1] for a in ("blockmask_decay", "full")]
+    assert described[0]["attention"] != described[1]["attention"]
