@@ -82,7 +82,7 @@ def configure() -> Callable[..., DictConfig]:
 
     def composed(name: str, *overrides: str) -> DictConfig:
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            return compose(name, [f"paths.root={ROOT}", *overrides])
+            return compose(name, [*([] if name == "prepare" else [f"paths.root={ROOT}"]), *overrides])
 
     return composed
 

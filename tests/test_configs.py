@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sculpt4d.attention.patterns import Pattern
 from sculpt4d.generation.pipeline import load_pipeline
-from sculpt4d.training.run import fit
+from sculpt4d.training.run import fit, with_stage
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 ROOTS = {path.stem: path.read_text() for path in CONF.glob("*.yaml")}
@@ -29,6 +29,9 @@ def test_every_option_composes_and_resolves(group: str, option: str, configure: 
     assert roots_of(group), f"no root configuration uses the group {group}"
     for root in roots_of(group):
         cfg = configure(root, f"{group}={option}", *([] if root == "prepare" else ["output=out"]))
+        if root == "evaluate":
+            OmegaConf.set_struct(cfg, False)
+            del cfg.data.module  # of training alone
         for name in cfg:
             if OmegaConf.is_config(cfg._get_node(name)) and "${hydra:" not in OmegaConf.to_yaml(cfg[name]):
                 OmegaConf.to_container(cfg[name], resolve=True)
@@ -79,6 +82,14 @@ def test_the_models_stage_values_hold_and_the_command_line_wins(stage: str, conf
     assert configure("train", "model=nano", f"stage={stage}").stage.steps == 20
     assert configure("train", "model=nano", f"stage={stage}", "stage.steps=7").stage.steps == 7
     assert configure("train", "model=hunyuan3d21", "stage=temporal").stage.steps == 24000  # the paper's
+
+
+def test_options_of_single_stages_are_taken_and_a_mistyped_one_is_refused(configure: Callable[..., DictConfig]):
+    chosen = configure("train", "model=nano", "output=out", "stage_options={vae: {steps: 3}}")
+    assert with_stage(chosen, "vae", {}).stage.steps == 3
+    assert with_stage(chosen, "base", {}).stage.steps == 20
+    with pytest.raises(ValueError, match=r"stage_options\.vae has no stps: choose among .*steps"):
+        with_stage(configure("train", "output=out", "stage_options={vae: {stps: 3}}"), "vae", {})
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ class ClipDataModule(lightning.LightningDataModule):
 
     def __init__(
         self,
-        root: Path,
+        root: Path | str,
         settings: ClipSettings,
         batch_size: int,
         workers: int = 0,

@@ -112,7 +112,7 @@ def _surface(
             continue
         if stored.shape[1] < count:
             raise ValueError(
-                f"{reader.folder} holds {stored.shape[1]} surface points, {count} were asked for: set data.points, or "
+                f"{reader.folder} holds {stored.shape[1]} surface points, {count} were asked for: set model.points, or "
                 "prepare the object with more"
             )
         rows = rng.permutation(stored.shape[1])[:count]
@@ -145,7 +145,7 @@ def _distances(
     if points.shape[1] < count:
         raise ValueError(
             f"{reader.folder} holds {points.shape[1]} labelled points a frame, {count} were asked for: set "
-            "data.distance_points, or prepare the object with more (stage=vae needs them)"
+            "model.distance_points, or prepare the object with more (stage=vae needs them)"
         )
     rows = rng.permutation(points.shape[1])[:count]
     scaled = TO_CLIP * points[:, rows].astype(np.float32), TO_CLIP * distance[:, rows].astype(np.float32)

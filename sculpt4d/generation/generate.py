@@ -65,6 +65,6 @@ def generate(cfg: DictConfig) -> Path:
             "config": OmegaConf.to_container(cfg, resolve=True),
             "versions": {"torch": torch.__version__},
         }
-        write_outputs(sequence, video.frames, output, record, fps=cfg.fps, overwrite=cfg.overwrite)
+        write_outputs(sequence, video.frames, output, record, fps=float(cfg.fps), overwrite=cfg.overwrite)
     log.info("%d frames in %s: open index.html, or animated.glb in Blender", len(sequence.frames), output)
     return output

@@ -24,6 +24,7 @@ from sculpt4d.training.latents import LatentDataset, encode_dataset
 from sculpt4d.training.module import FlowModule
 from sculpt4d.training.resume import TrainedOnly, last_checkpoint
 from sculpt4d.training.steps import step_generator
+from sculpt4d.training.strategies import keep_gathered
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,10 @@ def with_stage(cfg: DictConfig, stage: str, weights: dict[str, Any]) -> DictConf
     staged = OmegaConf.create(OmegaConf.to_container(cfg, resolve=False))
     if stage != cfg.stage.name:
         staged.stage = OmegaConf.load(Path(cfg.paths.conf) / "stage" / f"{stage}.yaml")
-    staged.stage = OmegaConf.merge(staged.stage, cfg.stage_options.get(stage, {}))
+    options = (cfg.stage_options or {}).get(stage, {})
+    if unknown := sorted(options.keys() - staged.stage.keys()):
+        raise ValueError(f"stage_options.{stage} has no {', '.join(unknown)}: choose among {', '.join(staged.stage)}")
+    staged.stage = OmegaConf.merge(staged.stage, options)
     staged.model.weights = weights
     staged.output = str(Path(cfg.output) / stage) if cfg.stages else cfg.output
     assert isinstance(staged, DictConfig)
@@ -178,6 +182,7 @@ def fit_scale(module: AutoencoderModule, trainer: lightning.Trainer, clips: int 
     """Mean and deviation of every latent channel, its own noise included, over `clips` readings of the training set."""
     data = trainer.datamodule.train  # type: ignore[attr-defined]
     vae = module.vae.eval()
+    keep_gathered(vae)
     latents = []
     for number in range(clips):
         clip = data[number]

@@ -40,6 +40,13 @@ def reshard(network: nn.Module) -> None:
             part.reshard()
 
 
+def keep_gathered(network: nn.Module) -> None:
+    """From its next forward on the network stays gathered: for many forwards in a row without training."""
+    for part in network.modules():
+        if isinstance(part, FSDPModule):
+            part.set_reshard_after_forward(False)
+
+
 def block_lists(network: nn.Module) -> Iterator[nn.ModuleList]:
     """The outermost module lists: blocks, not the experts inside them."""
     for child in network.children():

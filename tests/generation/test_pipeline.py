@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from sculpt4d.generation.parts import base_names, build_denoiser, build_vae, temporal_names
 from sculpt4d.generation.pipeline import Pipeline, load_pipeline
 from sculpt4d.model.checkpoint import save_weights
-from sculpt4d.types import Clip
+from sculpt4d.types import Clip, MeshSequence
 
 Configure = Callable[..., DictConfig]
 FAST = ("model=nano", "input=none", "sampler.steps=2", "resolution=16")
@@ -39,25 +39,30 @@ def load(weights: Path, configure: Configure) -> Callable[..., Pipeline]:
     return lambda *overrides: load_pipeline(configure("generate", *FAST, f"checkpoint={weights}", *overrides))
 
 
-def latents(pipeline: Pipeline, images: torch.Tensor, seed: int) -> torch.Tensor:
-    """Of the clip that would be decoded."""
+def latents(pipeline: Pipeline, run: Callable[[], object]) -> torch.Tensor:
+    """Of the clip that `run` would have decoded."""
     seen: list[torch.Tensor] = []
-    object.__setattr__(pipeline, "decode", lambda found, progress=None: seen.append(found))
-    pipeline.generate(images, seed)
+    nothing = MeshSequence(())
+    object.__setattr__(pipeline, "decode", lambda found, progress=None: (seen.append(found), nothing)[1])
+    run()
     return seen[0]
+
+
+def generated(pipeline: Pipeline, images: torch.Tensor, seed: int) -> torch.Tensor:
+    return latents(pipeline, lambda: pipeline.generate(images, seed))
 
 
 def test_equal_seeds_give_equal_latents_and_other_seeds_others(load: Callable[..., Pipeline]):
     images = torch.rand(4, 3, 16, 16)
-    first, again, other = (latents(load(), images, seed) for seed in (3, 3, 4))
+    first, again, other = (generated(load(), images, seed) for seed in (3, 3, 4))
     assert torch.equal(first, again)
     assert not torch.allclose(first, other, atol=1e-2)
 
 
 def test_equal_images_without_time_give_equal_frames_only_where_noise_is_shared(load: Callable[..., Pipeline]):
     images = torch.rand(1, 3, 16, 16).expand(4, -1, -1, -1)
-    shared = latents(load("baseline=per_frame_shared_noise"), images, 0)
-    own = latents(load("baseline=per_frame"), images, 0)
+    shared = generated(load("baseline=per_frame_shared_noise"), images, 0)
+    own = generated(load("baseline=per_frame"), images, 0)
     assert torch.allclose(shared, shared[:1].expand_as(shared), atol=1e-5)
     assert not torch.allclose(own, own[:1].expand_as(own), atol=1e-2)
 
@@ -66,7 +71,7 @@ def test_the_baseline_treats_frames_alone_and_the_4d_model_does_not(load: Callab
     images = torch.rand(4, 3, 16, 16)
     changed = torch.cat([torch.rand(1, 3, 16, 16), images[1:]])
     for overrides, alone in ((["baseline=per_frame_shared_noise"], True), ([], False)):
-        before, after = (latents(load(*overrides), clip, 0) for clip in (images, changed))
+        before, after = (generated(load(*overrides), clip, 0) for clip in (images, changed))
         assert not torch.allclose(before[0], after[0], atol=1e-4)
         assert torch.allclose(before[1:], after[1:], atol=1e-5) == alone
 
@@ -89,10 +94,8 @@ def test_every_frame_becomes_a_closed_mesh_inside_the_box_and_progress_is_told(l
 def test_a_still_clip_is_reconstructed_the_same_in_every_frame(load: Callable[..., Pipeline]):
     pipeline, points = load("baseline=reconstruction"), torch.rand(1, 128, 7).expand(3, -1, -1)
     clip = Clip(torch.zeros(3, 3, 0, 0), points, torch.arange(32), torch.zeros(3, 0, 3), torch.zeros(3, 0))
-    seen: list[torch.Tensor] = []
-    object.__setattr__(pipeline, "decode", lambda found, progress=None: seen.append(found))
-    pipeline.reconstruct(clip, seed=0)
-    assert torch.allclose(seen[0], seen[0][:1].expand_as(seen[0]), atol=1e-5)
+    found = latents(pipeline, lambda: pipeline.reconstruct(clip, seed=0))
+    assert torch.allclose(found, found[:1].expand_as(found), atol=1e-5)
 
 
 def test_a_loaded_pipeline_is_frozen_and_in_eval_mode(load: Callable[..., Pipeline]):

@@ -50,7 +50,7 @@ def test_the_balance_term_is_injected_at_the_gate_alone_whatever_scales_the_loss
     injected = io["train.grad.gate.weight"] - io["train.grad_no_aux.gate.weight"]
     assert injected.abs().max() > 1e-5
     (0 * moe.train()(io["x"])).sum().backward()
-    assert torch.allclose(moe.gate.weight.grad, injected, atol=1e-6)
+    assert torch.allclose(moe.gate.weight.grad, injected, atol=5e-6)  # a difference of larger numbers
     assert not moe.experts[0].net[2].weight.grad.any()
 
 

@@ -1,5 +1,4 @@
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import lightning
@@ -114,17 +113,17 @@ def test_a_checkpoint_is_written_every_so_often_and_at_the_end(tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
 
 
-def test_a_write_that_fails_leaves_the_old_checkpoint(tmp_path: Path):
+def test_a_write_that_fails_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "last.ckpt"
     path.write_bytes(b"old")
 
-    def full_disk(target: Path) -> None:
+    def full_disk(self: lightning.Trainer, target: Path) -> None:
         Path(target).write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    trainer = SimpleNamespace(global_step=5, lightning_module=Line(), save_checkpoint=full_disk, is_global_zero=True)
-    with pytest.raises(OSError):
-        LastCheckpoint(str(tmp_path), 5)._write(trainer)  # type: ignore[arg-type]
+    monkeypatch.setattr(lightning.Trainer, "save_checkpoint", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        train(Line(), tmp_path, 2, LastCheckpoint(str(tmp_path), 1))
     assert path.read_bytes() == b"old"
 
 

@@ -111,32 +111,38 @@ def test_a_run_killed_mid_epoch_and_resumed_equals_an_unbroken_one_bit_for_bit(
     assert losses[0] == losses[1]
 
 
-@pytest.fixture(scope="module")
-def single(
-    nano: list[str], weights: list[str], configure: Callable[..., DictConfig], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """Four steps in one process, with the batch of two processes and their noise."""
-    folder = tmp_path_factory.mktemp("single")
-    steps = ["stage.steps=4", "stage.val_every=2", "stage.save_every=2"]
-    fit(configure("train", *nano, *weights, *BARE, *steps, f"output={folder}"))
-    return folder
-
-
-@pytest.mark.parametrize("trainer", ["ddp", "fsdp"])
-def test_two_processes_train_and_write_what_one_writes(
-    trainer: str, script: Script, nano: list[str], weights: list[str], single: Path, tmp_path: Path
+def test_two_processes_train_alike_whole_or_sharded(
+    script: Script, nano: list[str], weights: list[str], tmp_path: Path
 ):
-    options = [f"trainer={trainer}", "trainer.accelerator=cpu", "trainer.devices=2"]
     steps = ["stage.steps=4", "stage.val_every=2", "stage.save_every=2"]
-    done = script("train.py", *nano, *weights, *BARE, *steps, *options, f"output={tmp_path}")
-    assert done.returncode == 0, done.stderr
-    lone, twice = (load_file(folder / "temporal.safetensors") for folder in (single, tmp_path))
-    assert {name: value.shape for name, value in lone.items()} == {name: value.shape for name, value in twice.items()}
-    assert all(value.isfinite().all() for value in twice.values())
-    assert any(value.any() for name, value in twice.items() if name.endswith("out_proj.weight"))
-    assert json.loads((tmp_path / "metrics.json").read_text())["steps"] == 4
-    kept = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
-    assert kept["global_step"] == 4 and kept["state_dict"]
+    written = []
+    for trainer in ("ddp", "fsdp"):
+        options = [f"trainer={trainer}", "trainer.accelerator=cpu", "trainer.devices=2", f"output={tmp_path}/{trainer}"]
+        done = script("train.py", *nano, *weights, *BARE, *steps, *options)
+        assert done.returncode == 0, done.stderr
+        written.append(load_file(tmp_path / trainer / "temporal.safetensors"))
+        assert json.loads((tmp_path / trainer / "metrics.json").read_text())["steps"] == 4
+        kept = torch.load(tmp_path / trainer / "checkpoints" / "last.ckpt", weights_only=True)
+        assert kept["global_step"] == 4 and kept["state_dict"]
+    assert all(torch.allclose(value, written[1][name], atol=1e-5) for name, value in written[0].items())
+    assert any(value.any() for name, value in written[0].items() if name.endswith("out_proj.weight"))
+
+
+def test_a_sharded_run_trains_every_stage_and_resumes(script: Script, nano: list[str], tmp_path: Path):
+    options = [
+        "trainer=fsdp",
+        "trainer.accelerator=cpu",
+        "trainer.devices=2",
+        "stages=[vae,base]",
+        f"output={tmp_path}",
+    ]
+    for steps in (2, 4):
+        values = f"{{steps: {steps}, val_every: 2, save_every: 2}}"
+        done = script("train.py", *nano, *BARE, *options, f"stage_options={{vae: {values}, base: {values}}}")
+        assert done.returncode == 0, done.stderr
+        for stage in ("vae", "base"):
+            assert json.loads((tmp_path / stage / "metrics.json").read_text())["steps"] == steps
+            assert torch.load(tmp_path / stage / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == steps
 
 
 def test_a_multirun_is_a_run_and_a_folder_for_every_choice(script: Script, nano: list[str], tmp_path: Path):
