@@ -25,8 +25,10 @@ BINS = 4  # of flow time, in which the loss is also reported
 class FlowModule(lightning.LightningModule):
     """Learns velocity. `train_base`: everything but the autoencoder moves, else the temporal layers alone.
 
-    shared: diffusion and posterior noise of a clip are one for all frames. dropout: share of clips whose context is
-    zeroed. coupling: see `flow.couple`.
+    shared: diffusion and posterior noise of a clip are one for all frames. share: the common part of the diffusion
+    noise when it is shared, 1 for the paper's; below 1 the difference of two noised frames no longer tells the
+    difference of their data exactly, which temporal layers would otherwise read instead of the pictures.
+    dropout: share of clips whose context is zeroed. coupling: see `flow.couple`.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class FlowModule(lightning.LightningModule):
         steps: int,
         train_base: bool,
         shared: bool,
+        share: float,
         dropout: float,
         coupling: str,
         seed: int,
@@ -46,7 +49,8 @@ class FlowModule(lightning.LightningModule):
         super().__init__()
         self.vae, self.conditioner, self.denoiser = vae, conditioner, denoiser
         self.optimisation, self.time, self.steps, self.train_base = optimisation, time, steps, train_base
-        self.shared, self.dropout, self.coupling, self.seed = shared, dropout, coupling, seed
+        self.shared, self.share, self.dropout = shared, share, dropout
+        self.coupling, self.seed = coupling, seed
         self.vae.requires_grad_(False)
         if not train_base:
             self.conditioner.requires_grad_(False)
@@ -98,10 +102,9 @@ class FlowModule(lightning.LightningModule):
         """Flow loss of every clip at the given times."""
         clip = self.encode(batch)
         shape = tuple(clip.mean.shape)
-        share = 1.0 if self.shared else 0.0
-        posterior_noise = clip_noise(shape, share, generator).to(clip.mean)  # type: ignore[arg-type]
+        posterior_noise = clip_noise(shape, 1.0 if self.shared else 0.0, generator).to(clip.mean)  # type: ignore[arg-type]
         data = self.vae.normalise(Posterior(clip.mean, clip.logvar).sample(posterior_noise))
-        noise = clip_noise(shape, share, generator).to(data)  # type: ignore[arg-type]
+        noise = clip_noise(shape, self.share if self.shared else 0.0, generator).to(data)  # type: ignore[arg-type]
         data = couple(data, noise, self.coupling)
         with torch.set_grad_enabled(self.train_base and torch.is_grad_enabled()):
             context = self.context(clip.images)

@@ -139,6 +139,7 @@ def build_module(cfg: DictConfig) -> tuple[lightning.LightningModule, Any]:
         steps=stage.steps,
         train_base=not temporal or stage.train_base,
         shared=cfg.flow.shared,
+        share=cfg.flow.share,
         dropout=stage.dropout,
         coupling=stage.coupling or cfg.model.coupling,
         seed=cfg.seed,
