@@ -8,11 +8,10 @@ from types import ModuleType
 REMEDY = {
     "block_sparse_attn": "build it from the MIT HAN Lab's Block-Sparse-Attention sources (CUDA), or use backend=merged",
     "bpy": "install bpy==4.5.* in an environment of its own (numpy < 2), or use renderer=embree",
-    "deepspeed": "DS_BUILD_OPS=0 pip install 'sculpt4d[deepspeed]', or use trainer=ddp or trainer=fsdp",
-    "matplotlib": "pip install 'sculpt4d[plots]'",
-    "open3d": "pip install 'sculpt4d[open3d]', or leave the default (scipy and libigl)",
+    "deepspeed": "DS_BUILD_OPS=0 pip install -e '.[deepspeed]', or use trainer=ddp or trainer=fsdp",
+    "open3d": "pip install -e '.[open3d]', or leave the default (scipy and libigl)",
     "pytorch3d": "build it from Meta's sources against your torch, or leave the default (scipy and embreex)",
-    "rembg": "pip install 'sculpt4d[rembg]', or give RGBA frames or frames on a plain ground",
+    "rembg": "pip install -e '.[rembg]', or give RGBA frames or frames on a plain ground",
     "wandb": "pip install wandb, or use logger=csv",
 }
 

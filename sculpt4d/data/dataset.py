@@ -26,7 +26,7 @@ class ClipSettings:
 
     frames: of the clip, consecutive in the store. latents: query points. points, sharp_points: surface points the
     encoder sees. distance_points: places with known distance (0: none). image_size: side of the pictures (0: none).
-    views: how many of the stored views may be drawn.
+    views: how many of the stored views may be drawn; an object with fewer has all of its own drawn.
     """
 
     frames: int
@@ -58,7 +58,7 @@ class Reader:
     """Arrays of one object's frames, from the store each time or, with `keep`, read once and held in memory."""
 
     def __init__(self, folder: Path, labelled: bool, keep: bool) -> None:
-        self.folder, self.count = folder, store.frame_count(folder)
+        self.folder, self.count, self.views = folder, store.frame_count(folder), store.view_count(folder)
         self._surface: tuple[np.ndarray, np.ndarray] | None = None
         self._labels: tuple[np.ndarray, np.ndarray] | None = None
         if keep:
@@ -179,12 +179,14 @@ class ClipDataset(Dataset[Clip]):
     def __getitem__(self, number: int) -> Clip:
         if self.fixed:
             variant, index = divmod(number, len(self.names))
-            return self.read(index, Choice(0, variant % self.settings.views, variant))
+            views = max(1, min(self.settings.views, self._reader(index).views))
+            return self.read(index, Choice(0, variant % views, variant))
         rng = np.random.default_rng((self.seed, number))
         index = int(rng.integers(len(self.names)))
-        stored = self._reader(index).count
+        reader = self._reader(index)
+        stored, views = reader.count, max(1, min(self.settings.views, reader.views))
         first = int(rng.integers(max(stored - self.settings.frames, 0) + 1))
-        view, seed = int(rng.integers(self.settings.views)), int(rng.integers(2**31))
+        view, seed = int(rng.integers(views)), int(rng.integers(2**31))
         # a lone frame meets queries carried from another, as the frames of a clip do
         query = int(rng.integers(stored)) if self.settings.frames == 1 else None
         return self.read(index, Choice(first, view, seed, query))

@@ -141,6 +141,11 @@ def frame_count(folder: Path) -> int:
     return sum(path.name.startswith("frame_") for path in frames.iterdir()) if frames.is_dir() else 0
 
 
+def view_count(folder: Path) -> int:
+    """Pictures of every frame; 0 when the object is not prepared."""
+    return len(list((folder / "render_cond" / frame_name(0)).glob("[0-9]*.png")))
+
+
 def read_record(folder: Path) -> Record:
     """object.json, or what can be said without it: folders of the official release have none."""
     path = folder / RECORD

@@ -61,6 +61,8 @@ def with_stage(cfg: DictConfig, stage: str, weights: dict[str, Any]) -> DictConf
 
 def fit_stage(cfg: DictConfig) -> tuple[float, str]:
     """One stage: (validation loss, path of the exported weights)."""
+    if cfg.stage.steps < 1:
+        raise ValueError(f"stage.steps={cfg.stage.steps}: training needs at least one step")
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -174,8 +176,18 @@ def export(
         tensors = {name: named[name] for name in wanted}
     tensors = {name: whole(value) for name, value in tensors.items()}
     if trainer.is_global_zero:
-        save_weights(path, tensors, description | {"config": OmegaConf.to_container(cfg, resolve=True)})
+        save_weights(path, tensors, description | {"config": recipe(cfg)})
         log.info("weights: %s", path)
+
+
+def recipe(cfg: DictConfig) -> dict[str, Any]:
+    """What a weights file says of its training: every setting that shapes the numbers, and no path of a machine."""
+    config = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(config, dict)
+    kept = {str(key): config[key] for key in ("seed", "frames", "attention", "stage", "flow", "model", "data")}
+    kept["model"] = {key: value for key, value in kept["model"].items() if key not in ("weights", "training")}
+    kept["data"] = {key: value for key, value in kept["data"].items() if key not in ("root", "module", "source")}
+    return kept
 
 
 @torch.no_grad()
