@@ -179,14 +179,12 @@ class ClipDataset(Dataset[Clip]):
     def __getitem__(self, number: int) -> Clip:
         if self.fixed:
             variant, index = divmod(number, len(self.names))
-            views = max(1, min(self.settings.views, self._reader(index).views))
-            return self.read(index, Choice(0, variant % views, variant))
+            return self.read(index, Choice(0, variant % self._views(index), variant))
         rng = np.random.default_rng((self.seed, number))
         index = int(rng.integers(len(self.names)))
-        reader = self._reader(index)
-        stored, views = reader.count, max(1, min(self.settings.views, reader.views))
+        stored = self._reader(index).count
         first = int(rng.integers(max(stored - self.settings.frames, 0) + 1))
-        view, seed = int(rng.integers(views)), int(rng.integers(2**31))
+        view, seed = int(rng.integers(self._views(index))), int(rng.integers(2**31))
         # a lone frame meets queries carried from another, as the frames of a clip do
         query = int(rng.integers(stored)) if self.settings.frames == 1 else None
         return self.read(index, Choice(first, view, seed, query))
@@ -196,12 +194,14 @@ class ClipDataset(Dataset[Clip]):
         return read_clip(self._reader(index), self.settings, choice)
 
     def _reader(self, index: int) -> Reader:
-        if index in self._readers:
-            return self._readers[index]
-        reader = Reader(self.root / self.names[index], self.settings.distance_points > 0, self.settings.keep)
-        if self.settings.keep:
-            self._readers[index] = reader
-        return reader
+        """Made once an object: counting its frames and views lists folders, which no batch should wait for again."""
+        if index not in self._readers:
+            folder = self.root / self.names[index]
+            self._readers[index] = Reader(folder, self.settings.distance_points > 0, self.settings.keep)
+        return self._readers[index]
+
+    def _views(self, index: int) -> int:
+        return max(1, min(self.settings.views, self._reader(index).views))
 
 
 def split_names(root: Path, split: str) -> tuple[str, ...]:
