@@ -81,7 +81,8 @@ class Pipeline:
     @contextmanager
     def _at_work(self, network: nn.Module) -> Iterator[None]:
         """`network` on the device, and back on the CPU afterwards when offloading."""
-        network.to(self.device)
+        if next(network.parameters()).device != self.device:
+            network.to(self.device)
         yield
         if self.offload:
             network.to("cpu")

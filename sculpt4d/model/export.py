@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Mapping
+from typing import cast
 
 from torch import Tensor, nn
 
+from sculpt4d.model.layers import SelfAttention
 from sculpt4d.model.reference import old_dino_name, reference_rows
 
 PREFIX = {
@@ -29,6 +31,6 @@ def reference_tensors(tensors: Mapping[str, Tensor], part: str, module: nn.Modul
             if match := PACKED.fullmatch(name):
                 letters = "kv" if match[2] == "attn2" else "qkv"
                 names = [f"{match[1]}.to_{letter}.{match[3]}" for letter in letters]
-                heads = module.get_submodule(match[1]).heads
+                heads = cast(SelfAttention, module.get_submodule(match[1])).heads
                 ordered |= zip(names, reference_rows([tensors[n] for n in names], heads), strict=True)
     return {PREFIX[part] + name: tensor for name, tensor in ordered.items()}

@@ -25,10 +25,14 @@ Choice = Callable[[Float[Tensor, "1 h n k"], DecodedShape], DecodedShape]
 
 
 class FlashGrid(NamedTuple):
-    """`values` where `known`; elsewhere what the grid before says, interpolated (the release has NaN there)."""
+    """`values` where `known`; elsewhere what the grid before says, interpolated (the release has NaN there).
+
+    queries: points asked so far, on all grids.
+    """
 
     values: Float[Tensor, "x y z"]
     known: Bool[Tensor, "x y z"]
+    queries: int
 
 
 @torch.no_grad()
@@ -62,7 +66,7 @@ def flash_grid(
         values = functional.interpolate(grid.values[None, None], marked.shape, mode="trilinear", align_corners=True)
         nodes = marked.nonzero()
         values[0, 0][tuple(nodes.T)] = _finer(decoder, shape, place, nodes, size, mode)
-        grid = FlashGrid(values[0, 0], marked)
+        grid = FlashGrid(values[0, 0], marked, grid.queries + len(nodes))
     return grid
 
 
@@ -78,9 +82,7 @@ def flash_cells(resolution: int, minimum: int = 63) -> list[int]:
     return [first << doubling for doubling in range(doublings + 1)]
 
 
-def near_surface(
-    values: Float[Tensor, "x y z"], known: Bool[Tensor, "x y z"], offset: float
-) -> Bool[Tensor, "x y z"]:
+def near_surface(values: Float[Tensor, "x y z"], known: Bool[Tensor, "x y z"], offset: float) -> Bool[Tensor, "x y z"]:
     """Known nodes with a known axis neighbour of another sign of value + offset; zero is a sign of its own."""
     sign = (values + offset).sign()
     near = torch.zeros_like(known)
@@ -114,7 +116,7 @@ def _first(decoder: GeometryDecoder, shape: DecodedShape, place: _Places, cells:
     values = rearrange(
         torch.stack(answers), "(i j k) (x y z) -> (i x) (j y) (k z)", i=SIDE, j=SIDE, x=block_side, y=block_side
     )
-    return FlashGrid(values, torch.ones_like(values, dtype=torch.bool))
+    return FlashGrid(values, torch.ones_like(values, dtype=torch.bool), values.numel())
 
 
 def _marked(grid: FlashGrid, level: float, last: bool) -> Bool[Tensor, "u v w"]:
@@ -145,14 +147,14 @@ def _finer(
 
 
 def _partition(points: Float[Tensor, "n 3"]) -> Iterator[Int[Tensor, " m"]]:
-    """Rows of every cell that holds points, in their order."""
+    """Rows of every cell that holds points."""
     if not len(points):
         return
     low, high = points.amin(dim=0), points.amax(dim=0)
-    x, y, z = ((points - low) / (high - low) * PARTS).floor().long().unbind(dim=1)
-    order = (36 * x + 6 * y + z).argsort(stable=True)
-    _, counts = (36 * x + 6 * y + z)[order].unique_consecutive(return_counts=True)
-    yield from order.split(counts.tolist())
+    x, y, z = ((points - low) / (high - low).clamp_min(1e-9) * PARTS).floor().long().unbind(dim=1)
+    # the first row of a cell chooses its latents: the release takes it from torch's default sort, which is not stable
+    cell, order = (36 * x + 6 * y + z).sort()
+    yield from order.split(cell.unique_consecutive(return_counts=True)[1].tolist())
 
 
 def _group(

@@ -198,9 +198,9 @@ def _absent(wanted: Wanted, cause: str) -> str:
     files = [wanted.path] if wanted.path.endswith(ENDINGS) else wanted.files or below
     command = " ".join(["hf download", wanted.repository, *files, "--revision", wanted.revision])
     return (
-        f"the cache {constants.HF_HUB_CACHE} does not hold {wanted.path or 'the weights'} of {wanted.name}, or not all of "
-        f"it, {cause}: run once with network, fetch it with `{command}`, set HF_HOME to the folder that holds it, or "
-        "give a local path"
+        f"the cache {constants.HF_HUB_CACHE} does not hold {wanted.path or 'the weights'} of {wanted.name}, or not all "
+        f"of it, {cause}: run once with network, fetch it with `{command}`, set HF_HOME to the folder that holds it, "
+        "or give a local path"
     )
 
 

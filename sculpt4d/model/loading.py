@@ -4,12 +4,13 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import yaml
 from torch import Tensor, nn
 
+from sculpt4d.model.layers import SelfAttention
 from sculpt4d.model.layout import Part, compact, place
 from sculpt4d.model.reference import natural_rows
 from sculpt4d.model.stored import Stored, read
@@ -47,7 +48,7 @@ def transfers(module: nn.Module, chosen: Collection[str], part: Part, told: str,
         letters = {"attn1": "qkv", "temporal": "qkv", "attn2": "kv"}[match[2]] if match else ""
         if match and rows and match[3] in letters:
             targets = tuple(f"{match[1]}.to_{letter}.{match[4]}" for letter in letters)
-            heads = module.get_submodule(match[1]).heads
+            heads = cast(SelfAttention, module.get_submodule(match[1])).heads
             planned.append(Transfer(tuple(tensors[t] for t in targets), targets, partial(natural_rows, heads=heads)))
         else:
             targets = (name,)

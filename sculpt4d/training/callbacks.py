@@ -15,6 +15,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from sculpt4d.generation.pipeline import Pipeline
 from sculpt4d.generation.preview import contact_sheet, render_sequence
+from sculpt4d.generation.surface import Surface
 from sculpt4d.sampler import Euler
 from sculpt4d.training.module import FlowModule
 from sculpt4d.training.steps import move_average
@@ -174,7 +175,9 @@ class MeshPreview(Callback):
             return
         clip = trainer.datamodule.holdout[0]  # type: ignore[attr-defined]
         parts = (pl_module.vae, pl_module.conditioner, pl_module.denoiser)
-        pipeline = Pipeline(*parts, self.sampler, self.resolution)
+        # a sharded network gathers its weights in its own forward alone, hence no projection outside of it
+        surface, whole_model = Surface(self.resolution), not pl_module.sharded
+        pipeline = Pipeline(*parts, self.sampler, surface, pl_module.device, project=whole_model)
         sequence = pipeline.generate(clip.images.to(pl_module.device), seed=0)
         if not trainer.is_global_zero:
             return

@@ -107,7 +107,7 @@ def test_a_known_repository_means_its_weights(cache: Path):
 def test_what_is_not_in_the_cache_is_one_error_offline(location: str, cache: Path, monkeypatch: pytest.MonkeyPatch):
     put(cache, "a/b", SECOND, "config.json", "sub/model.bin", ref="main")
     put(cache, BASE, SECOND, "hunyuan3d-dit-v2-1/config.yaml", "hunyuan3d-vae-v2-1/model.fp16.ckpt", ref="main")
-    put(cache, "facebook/dinov2-large", SECOND, "config.json", ref="main")
+    put(cache, "facebook/dinov2-large", SECOND, "model.safetensors", ref="main")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(FileNotFoundError) as told:
         resolve(location)

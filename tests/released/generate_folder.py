@@ -61,9 +61,8 @@ def write(folder: Path, name: str, config: Config, inputs: Tensors, leave_out: t
 
 def save(folder: Path, name: str, tensors: Tensors) -> None:
     """One safetensors file; copies, because tensors that share memory are refused."""
-    save_file(
-        {key: value.detach().clone().contiguous() for key, value in tensors.items()}, folder / f"{name}.safetensors"
-    )
+    copies = {key: value.detach().clone().contiguous() for key, value in tensors.items()}
+    save_file(copies, folder / f"{name}.safetensors")
 
 
 def write_denoisers(folder: Path, config: Config, seed: int) -> None:
