@@ -1,7 +1,7 @@
-"""The release's sparse "flash" decoding: points near the surface alone, each group reading its best latents (spec 2.8 b).
+"""The release's sparse "flash" decoding: near the surface alone, each group of points reading its best latents.
 
-An approximation, kept to compare numbers with the official program; 2.8 (a), broken there, is our exact coarse to fine
-search of the surface.
+Base spec 2.8 (b). An approximation, kept to compare numbers with the official program. 2.8 (a), the hierarchical
+decoder that is broken there, is in its corrected form our exact coarse to fine search (geometry.isosurface).
 """
 
 from collections.abc import Callable, Iterator

@@ -96,7 +96,7 @@ class ShapeVAE(nn.Module):
             self.register_buffer("channel_mean", torch.zeros(embed_dim))
             self.register_buffer("channel_std", torch.ones(embed_dim))
 
-    def encode(self, surface: Float[Tensor, "b n 7"], queries: Int[Tensor, "b p"]) -> Posterior:
+    def encode(self, surface: Float[Tensor, "b n x"], queries: Int[Tensor, "b p"]) -> Posterior:
         """Distribution of the latents; token k stands for the surface point `queries[k]`."""
         mean, logvar = self.pre_kl(self.encoder(surface, queries)).float().chunk(2, dim=-1)
         if self.anchors:
