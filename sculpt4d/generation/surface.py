@@ -34,10 +34,10 @@ class DecodedClip:
 class Surface:
     """How surfaces are found in the fields that the autoencoder decodes.
 
-    resolution: cells per axis of the cube. coarse: of the first grid, at least. suspicion: how readily thin parts that
-    the first grid did not meet are looked for; 0 follows changes of sign alone, see `extract`. extractor: mc, lewiner or
-    release, see `mesh_of`. decoder: exact asks the field coarse to fine; flash_mean and flash_merge approximate it as
-    the official program does and leave `coarse` and `suspicion` unused. chunk: points that go through the decoder at
+    resolution: cells per axis of the cube. coarse: of the first grid, at least. suspicion: how readily thin parts are
+    looked for that the first grid did not meet; 0 follows changes of sign alone, see `extract`. extractor: mc, lewiner
+    or release, see `mesh_of`. decoder: exact asks the field coarse to fine; flash_mean and flash_merge approximate it
+    as the official program does and leave `coarse` and `suspicion` unused. chunk: points that go through the decoder at
     once; at full size each takes about 60 kB in float32, half that in float16.
     """
 

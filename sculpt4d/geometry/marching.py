@@ -63,14 +63,15 @@ def march(
     """
     if not (values > 0).any():
         return nothing()
-    border = np.ones(np.add(values.shape, 2), dtype=bool)
-    border[1:-1, 1:-1, 1:-1] = False
-    values = np.pad(values.astype(np.float32), 1, mode="edge")
-    values[border] = -np.abs(values[border])
-    crossing = (values[1:] > 0) != (values[:-1] > 0)
-    step = NUDGE * float(np.abs(values[1:][crossing] - values[:-1][crossing]).mean())
+    values = values.astype(np.float32)
+    rise = np.abs(np.diff(values, axis=0)[(values[1:] > 0) != (values[:-1] > 0)])
+    step = NUDGE * float(rise.mean() if len(rise) else np.abs(values).mean())
     small = np.abs(values) < step
     values[small] = np.where(values[small] > 0, step, -step)
+    border = np.ones(np.add(values.shape, 2), dtype=bool)
+    border[1:-1, 1:-1, 1:-1] = False
+    values = np.pad(values, 1, mode="edge")
+    values[border] = -np.abs(values[border])
     # Lewiner's table, the default, now and then gives an edge four faces; they differ in ambiguous cells alone
     vertices, faces, _, _ = marching_cubes(values, 0.0, method=table)
     return _outward(origin + spacing * (vertices.astype(np.float64) - 1), faces)

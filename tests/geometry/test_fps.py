@@ -1,11 +1,18 @@
-"""Farthest point sampling follows its definition, repeats itself, and covers."""
+"""Farthest point sampling follows its definition, repeats itself, and covers; sections get their share of queries."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sculpt4d.geometry.fps import farthest_points
+from sculpt4d.geometry.fps import (
+    Section,
+    encoder_sections,
+    farthest_points,
+    input_rows,
+    query_rows,
+    split_queries,
+)
 
 
 @settings(max_examples=30, deadline=None)
@@ -47,3 +54,31 @@ def test_impossible_requests_are_refused(count, start):
 def test_points_that_are_not_finite_are_refused():
     with pytest.raises(ValueError, match="NaN"):
         farthest_points(np.array([[0, 0, 0], [np.nan, 0, 0]], np.float32), 1)
+
+
+def test_the_released_encoder_sees_all_its_points_and_the_tiny_one_a_quarter_of_sharp_ones():
+    assert encoder_sections(4096, 81920, 0, 20.0) == (Section(4096, 81920), Section(0, 0))
+    assert split_queries(64, 384, 128) == (48, 16)
+
+
+@given(latents=st.integers(1, 5000), uniform=st.integers(0, 10**5), sharp=st.integers(0, 10**5))
+def test_sections_share_all_queries_in_proportion(latents, uniform, sharp):
+    if uniform + sharp == 0:
+        with pytest.raises(ValueError, match="must be given"):
+            split_queries(latents, uniform, sharp)
+        return
+    first, second = split_queries(latents, uniform, sharp)
+    assert first + second == latents
+    assert 0 <= first - latents * uniform / (uniform + sharp) < 1
+
+
+def test_rows_and_queries_of_a_section_stay_in_it():
+    rng = np.random.default_rng(0)
+    cloud = rng.normal(size=(90, 3)).astype(np.float32)
+    sections = (Section(6, 30), Section(3, 12))
+    rows = input_rows(sections, [rng.permutation(60), rng.permutation(30)], (60, 30))
+    assert len(set(rows.tolist())) == 42 and (rows[:30] < 60).all() and (rows[30:] >= 60).all()
+    queries = query_rows(cloud[rows], sections)
+    assert (queries[:6] < 30).all() and (queries[6:] >= 30).all() and queries[0] == 0 and queries[6] == 30
+    with pytest.raises(ValueError, match="hold 42 points, 41"):
+        query_rows(cloud[:41], sections)

@@ -1,4 +1,4 @@
-"""The sparse decoder: which cells are near the surface, which points are asked, and what they answer (base spec 2.8)."""
+"""The sparse decoder: cells near the surface, the points that are asked, their answers (base spec 2.8)."""
 
 import re
 
