@@ -1,20 +1,16 @@
-"""What several test files share: golden numbers, a nano data set made once, configurations and the entry scripts."""
+"""What several test files share: a nano data set made once, configurations and the entry scripts."""
 
 import fcntl
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
-from safetensors.torch import load_file
-from torch import Tensor
 
 from sculpt4d.data.asset import PrepareSettings
 from sculpt4d.data.prepare import prepare_synthetic
@@ -37,23 +33,6 @@ torch.set_num_threads(1)
 def root() -> Path:
     """The checkout."""
     return ROOT
-
-
-@pytest.fixture(scope="session")
-def golden_config() -> dict[str, Any]:
-    """Constructor arguments of the golden models, under the reference's names."""
-    return json.loads((golden_folder() / "config.json").read_text())
-
-
-@pytest.fixture(scope="session")
-def golden() -> Callable[[str], dict[str, Tensor]]:
-    """Tensors of a golden file by its name."""
-    return lambda name: load_file(golden_folder() / f"{name}.safetensors")
-
-
-def golden_folder() -> Path:
-    """SCULPT4D_GOLDEN, or the copies that come with the tests."""
-    return Path(os.environ.get("SCULPT4D_GOLDEN", ROOT / "tests" / "golden"))
 
 
 @pytest.fixture(scope="session")

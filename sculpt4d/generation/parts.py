@@ -77,8 +77,9 @@ def find_weights(cfg: DictConfig, wanted: Sequence[str] = PARTS, trained: Sequen
 def _nowhere(cfg: DictConfig, part: str, opened: Mapping[str, Checkpoint]) -> str:
     held = "; ".join(f"{name} holds {', '.join(c.layout.parts) or 'nothing of it'}" for name, c in opened.items())
     return (
-        f"model={cfg.model.name} has no weights for the {part}{f' ({held})' if held else ''}: set checkpoint= to a file, "
-        "a folder, hf://tencent/Hunyuan3D-2.1 or a list of them that holds it; checkpoint=random runs untrained networks"
+        f"model={cfg.model.name} has no weights for the {part}{f' ({held})' if held else ''}: set checkpoint= to a "
+        "file, a folder, hf://tencent/Hunyuan3D-2.1 or a list of them that holds it; checkpoint=random runs untrained "
+        "networks"
     )
 
 

@@ -24,6 +24,7 @@ from sculpt4d.types import Clip, MeshSequence
 log = logging.getLogger(__name__)
 
 BASELINES = ("per_frame", "per_frame_shared_noise", "reconstruction")
+CPU = torch.device("cpu")
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -40,7 +41,7 @@ class Pipeline:
     denoiser: Denoiser
     sampler: Euler
     surface: Surface
-    device: torch.device = torch.device("cpu")
+    device: torch.device = CPU
     offload: bool = False
     project: bool = True
 
@@ -85,7 +86,7 @@ class Pipeline:
             network.to(self.device)
         yield
         if self.offload:
-            network.to("cpu")
+            network.to(CPU)
 
 
 def pick_device(name: str) -> torch.device:

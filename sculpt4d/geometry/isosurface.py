@@ -50,17 +50,21 @@ def extract(
     Thinner parts have no sample inside, so finer grids also ask around suspicious nodes: those whose value would fall
     to `level` within half a cell's diagonal at the slope seen there, times `safety`. In a distance field this finds
     every part that the dense grid shows, if it is convex and parts stand two cells of the first grid apart (see
-    `_suspicious`). Missed can be: thin parts closer together than that, and in a field that is no distance (a network's
-    away from its data) parts thinner than a cell that leave no trace at the corners around them. Raise `coarse` for
-    both, `safety` for the latter. `band` asks around all values below it in size, as the official program does (0.95);
-    `safety=0` follows sign changes alone; `coarse=resolution` is the dense grid.
+    `_suspicious`). Missed can be: thin parts closer together than that, and parts thinner than a cell of the first grid
+    where the field saturates within 1.45 of those cells, or is no distance (a network's, away from its data) and leaves
+    no trace at the corners around them. Raise `coarse` for all of these, `safety` for the last. `band` asks around all
+    values below it in size, as the official program does (0.95); `safety=0` follows sign changes alone;
+    `coarse=resolution` is the dense grid.
 
     `field` gets at most `chunk` float32 CPU points at a time, without gradients. `start`: its values on the first grid,
     from `sample`, if they are known already; they count as queries. `progress` hears the number of points after each
     call. ValueError when the field is not finite; an empty mesh when it is positive nowhere.
     """
     cells = first_cells(resolution, coarse)
-    alone: Fields = lambda points: field(points)[None]  # noqa: E731
+
+    def alone(points: Float[Tensor, "m 3"]) -> Float[Tensor, "1 m"]:
+        return field(points)[None]
+
     values = sample(alone, cells, bounds, chunk, progress)[0] if start is None else start
     if values.shape != (cells + 1,) * 3:
         raise ValueError(f"start has shape {values.shape}: the first grid has {cells + 1} samples an axis")

@@ -79,7 +79,7 @@ class PatchConditioner(nn.Module):
             images = functional.interpolate(
                 images, (self.size, self.size), mode="bilinear", antialias=True, align_corners=False
             )
-        features = rearrange(self.stem(1 - 2 * images), "b x h w -> b (h w) x")
+        features = rearrange(self.stem((1 - 2 * images).to(self.position.dtype)), "b x h w -> b (h w) x")
         return self.layers(features + self.position)
 
 

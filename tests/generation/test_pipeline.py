@@ -117,3 +117,46 @@ def test_an_unknown_baseline_and_a_missing_checkpoint_are_refused(configure: Con
         load_pipeline(configure("generate", *FAST, "baseline=per_frames"))
     with pytest.raises(FileNotFoundError, match="absent"):
         load_pipeline(configure("generate", *FAST, f"checkpoint={tmp_path}/absent"))
+
+
+@pytest.mark.parametrize("option", ["low_memory=true", "offload=true"])
+def test_options_that_save_memory_do_not_change_the_latents(option: str, load: Callable[..., Pipeline]):
+    images = torch.rand(4, 3, 16, 16)
+    plain, saving = load("sampler.guidance=3.0"), load("sampler.guidance=3.0", option)
+    assert torch.allclose(generated(plain, images, 5), generated(saving, images, 5), atol=1e-5)
+    if option.startswith("low"):
+        assert saving.denoiser.frames_at_once == 1 and saving.sampler.halves_in_turn and not saving.project
+    else:
+        assert saving.offload and not plain.offload
+
+
+@pytest.mark.parametrize("name, dtype, bound", [("bf16", torch.bfloat16, 0.1), ("fp16", torch.float16, 0.02)])
+def test_half_precision_runs_the_whole_path_near_the_full_one(
+    name: str, dtype: torch.dtype, bound: float, load: Callable[..., Pipeline]
+):
+    images, half = torch.rand(4, 3, 16, 16), load(f"precision={name}")
+    assert {value.dtype for value in half.denoiser.state_dict().values()} == {dtype}
+    whole, rounded = generated(load(), images, 5), generated(half, images, 5)
+    assert rounded.dtype == torch.float32
+    assert 0 < (whole - rounded).abs().max() < bound * whole.abs().max()
+    assert len(half.generate(images, 5).frames) == 4
+
+
+def test_devices_and_precisions_that_are_not_there_are_refused(configure: Configure):
+    with pytest.raises(ValueError, match=r"precision=int8 is not one of auto, fp32, bf16, fp16"):
+        load_pipeline(configure("generate", *FAST, "precision=int8"))
+    for device in ["warp", *([] if torch.cuda.is_available() else ["cuda"])]:
+        with pytest.raises(ValueError, match=f"device={device} cannot be used"):
+            load_pipeline(configure("generate", *FAST, f"device={device}"))
+
+
+def test_a_base_without_temporal_layers_says_that_frames_do_not_see_each_other(
+    configure: Configure, weights: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    for stage in ("vae", "base"):
+        (tmp_path / f"{stage}.safetensors").symlink_to(weights / f"{stage}.safetensors")
+    pipeline = load_pipeline(configure("generate", *FAST, f"checkpoint={tmp_path}"))
+    assert "baseline=per_frame_shared_noise gives the same" in caplog.text
+    baseline = load_pipeline(configure("generate", *FAST, f"checkpoint={tmp_path}", "baseline=per_frame_shared_noise"))
+    images = torch.rand(4, 3, 16, 16)
+    assert torch.allclose(generated(pipeline, images, 1), generated(baseline, images, 1), atol=1e-5)

@@ -1,4 +1,4 @@
-"""One block and one decoded shape at the released size, random weights, bfloat16: the sizes run, not only the small ones."""
+"""One block and one decoded shape at the released size in bfloat16, with random weights."""
 
 from collections.abc import Callable, Iterator
 

@@ -49,7 +49,7 @@ def full_tensors(temporal: bool) -> dict[str, Tensor]:
         size = torch.Size(shape).numel()
         repeats = -(-(size + number) // len(pool))
         values = pool.repeat(repeats)[number : number + size].view(shape).clone()
-        scale = name.endswith("weight") and ("norm" in name or ".ln_" in name) or "lambda1" in name
+        scale = (name.endswith("weight") and ("norm" in name or ".ln_" in name)) or "lambda1" in name
         found[name] = values + 1 if scale else values
     return found
 
