@@ -139,7 +139,7 @@ def test_half_precision_runs_the_whole_path_near_the_full_one(
     whole, rounded = generated(load(), images, 5), generated(half, images, 5)
     assert rounded.dtype == torch.float32
     assert 0 < (whole - rounded).abs().max() < bound * whole.abs().max()
-    assert len(half.generate(images, 5).frames) == 4
+    assert len(load(f"precision={name}").generate(images, 5).frames) == 4
 
 
 def test_devices_and_precisions_that_are_not_there_are_refused(configure: Configure):
