@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from inspect import signature
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from sculpt4d.model.checkpoint import Checkpoint, open_checkpoint, refuse_unknow
 from sculpt4d.model.denoiser import Denoiser, is_temporal, reset_temporal
 from sculpt4d.model.layout import PARTS, Part
 from sculpt4d.model.loading import NAMES, Transfer, fill, transfers
+from sculpt4d.model.reference import differences
 from sculpt4d.model.vae import ShapeVAE
 
 log = logging.getLogger(__name__)
@@ -155,6 +157,13 @@ def _plan(
     files = {str(tensor.file) for tensor in stored.tensors.values()}
     told = f"{files.pop() if len(files) == 1 else checkpoint.location} ({part})"
     _agree(told, stored, {"model": cfg.model.name, "stage": STAGE[part]} | dict(expected or {}))
+    if part in checkpoint.settings:
+        built = {name: known.default for name, known in signature(type(module)).parameters.items()}
+        odd = differences(part, checkpoint.settings[part], built | dict(cfg.model[part]))
+        if odd:
+            raise ValueError(
+                f"{told}: its config.yaml says {'; '.join(odd)}: set model.{part} to what the weights need"
+            )
     table = Path(cfg.get("weight_names") or NAMES)
     return _Plan(part, checkpoint.location, transfers(module, names, stored, told, table))
 

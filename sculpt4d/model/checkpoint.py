@@ -4,8 +4,12 @@ python -m sculpt4d.model.checkpoint inspect PATH; python -m sculpt4d.model.check
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from sculpt4d.model.hub import is_hub, resolve
 from sculpt4d.model.layout import PARTS, Layout, Part, compact, foreign_layout, own_layout
@@ -24,6 +28,7 @@ class Checkpoint:
     location: str
     files: tuple[Path, ...]
     layout: Layout
+    settings: Mapping[str, Mapping[str, Any]]  # of a config.yaml beside it: the reference's arguments, by part
 
     @property
     def kind(self) -> str:
@@ -55,7 +60,24 @@ def open_checkpoint(location: str | Path, offline: bool = False) -> Checkpoint:
     unknown = tuple(name for layout in layouts for name in layout.unknown)
     aside = tuple(name for layout in layouts for name in layout.aside)
     prefixes = {part: prefix for layout in layouts for part, prefix in layout.prefixes.items()}
-    return Checkpoint(str(location), files, Layout(merged, unknown, aside, prefixes))
+    settings = {part: said for file in files for part, said in _settings(file.with_name("config.yaml")).items()}
+    return Checkpoint(str(location), files, Layout(merged, unknown, aside, prefixes), settings)
+
+
+def _settings(path: Path) -> dict[str, Mapping[str, Any]]:
+    """What the reference's config.yaml says of its networks (base spec 6); {} where there is none."""
+    if not path.is_file():
+        return {}
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no YAML ({error}): fetch it again, or remove it") from error
+    sections = {"denoiser": "model", "vae": "vae"}
+    found = content if isinstance(content, Mapping) else {}
+    if "params" in found:  # of the autoencoder alone
+        found = {"vae": found}
+    named = {part: found.get(section) for part, section in sections.items()}
+    return {part: said["params"] for part, said in named.items() if isinstance(said, Mapping) and "params" in said}
 
 
 def weight_files(folder: Path) -> tuple[Path, ...]:

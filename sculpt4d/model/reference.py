@@ -69,6 +69,18 @@ def conditioner_arguments(params: Mapping[str, Any], size: int | None = None) ->
     )
 
 
+def differences(part: str, params: Mapping[str, Any], built: Mapping[str, Any]) -> list[str]:
+    """What the reference's `params` of "denoiser" or "vae" say otherwise than our arguments in `built`.
+
+    Keys that neither knows are passed over, as the reference passes over them. Absent keys have its defaults.
+    """
+    kept, branches = (DENOISER, DENOISER_BRANCHES) if part == "denoiser" else (VAE, VAE_BRANCHES)
+    said = {key: params.get(key, default) for key, default in kept.items() if key in params or default is not REQUIRED}
+    found = [f"{key}={value}, here {built[key]}" for key, value in said.items() if value != built[key]]
+    off = {key: (params.get(key, default), needed) for key, (default, needed) in branches.items()}
+    return found + [f"{key}={value}, here {needed}" for key, (value, needed) in off.items() if value != needed]
+
+
 def _translated(
     part: str,
     params: Mapping[str, Any],

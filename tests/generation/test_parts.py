@@ -1,11 +1,12 @@
 """Where the weights of every part come from, and that foreign checkpoints reach a configured model."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from sculpt4d.generation.parts import build_denoiser, build_vae, find_weights
 from sculpt4d.model.denoiser import is_temporal
@@ -143,3 +144,57 @@ def test_training_reads_the_frozen_parts_from_the_checkpoint_and_starts_the_othe
     assert files(find_weights(cfg, trained=("temporal",)))["temporal"] is None
     cfg.start = str(release["temporal"])
     assert files(find_weights(cfg, trained=("temporal",)))["temporal"] == release["temporal"].name
+
+
+RELEASED = {
+    "model": {"in_channels": 8, "hidden_size": 32, "depth": 3, "context_dim": 16, "num_heads": 4, "num_moe_layers": 1}
+    | {"num_experts": 2, "moe_top_k": 2, "qkv_bias": False, "qk_norm": True, "use_attention_pooling": False}
+    | {"some_later_key": 3},
+    "vae": {
+        "num_latents": 16,
+        "embed_dim": 8,
+        "width": 16,
+        "heads": 2,
+        "num_encoder_layers": 1,
+        "num_decoder_layers": 1,
+    }
+    | {"include_pi": False, "qkv_bias": False, "qk_norm": True, "point_feats": 4, "scale_factor": 1.0039506158752403},
+}
+
+
+@pytest.mark.parametrize(
+    "section, change, word",
+    [
+        (None, {}, None),
+        ("model", {"moe_top_k": 1}, "moe_top_k=1, here 2"),
+        ("model", {"use_pos_emb": True}, "use_pos_emb=True, here False"),
+        ("vae", {"scale_factor": 1.0}, "scale_factor=1.0, here 1.0039506158752403"),
+        ("vae", {"include_pi": True}, "include_pi=True, here False"),
+    ],
+)
+def test_a_config_beside_the_weights_must_agree_where_shapes_do_not_tell(
+    section: str | None,
+    change: dict[str, object],
+    word: str | None,
+    configure: Configure,
+    release: dict[str, Path],
+    tmp_path: Path,
+):
+    (tmp_path / "model.safetensors").symlink_to(release["base"])
+    said = {
+        part: {"target": "x", "params": params | (change if part == section else {})}
+        for part, params in RELEASED.items()
+    }
+    OmegaConf.save(OmegaConf.create(said), tmp_path / "config.yaml")
+    cfg = configure("generate", *SMALL, f"checkpoint={tmp_path}")
+    sources = find_weights(cfg)
+
+    def build() -> None:
+        build_vae(cfg, sources)
+        build_denoiser(cfg, True, sources)
+
+    if word is None:
+        build()
+    else:
+        with pytest.raises(ValueError, match=re.escape(word)):
+            build()
