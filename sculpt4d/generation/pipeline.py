@@ -135,7 +135,7 @@ def load_pipeline(cfg: DictConfig, progress: Progress | None = None) -> Pipeline
     if baseline in ("per_frame", "per_frame_shared_noise"):
         sampler = replace(sampler, share=0.0 if baseline == "per_frame" else 1.0)
     if cfg.low_memory:
-        bundle.denoiser.frames_at_once = 1
+        bundle.denoiser.save_memory()
         sampler = replace(sampler, halves_in_turn=True)
     for network in (vae, bundle):
         network.eval().requires_grad_(False)

@@ -7,6 +7,7 @@ import torch
 from einops import rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from sculpt4d.attention.patterns import Pattern
 from sculpt4d.model.block import Block
@@ -44,7 +45,8 @@ class Denoiser(nn.Module):
     `pattern` None builds the 3D base, which treats frames one by one. `zero_head` starts the velocity at zero
     (the released base does not; it helps a small model trained from scratch). `frames_at_once`: frames that pass
     together through all but the temporal attention, None for all; fewer need less memory. It is for generation: in
-    training every part would have a balance term of its own (base spec 1.6).
+    training every part would have a balance term of its own (base spec 1.6). `recompute`: of a training step's blocks
+    only the inputs are kept, the rest is computed a second time for the gradients.
     """
 
     def __init__(
@@ -63,9 +65,11 @@ class Denoiser(nn.Module):
         pattern: Pattern | None = None,
         backend: str = "auto",
         frames_at_once: int | None = None,
+        recompute: bool = False,
     ) -> None:
         super().__init__()
-        self.depth, self.context_dim, self.frames_at_once = depth, context_dim, frames_at_once
+        self.depth, self.context_dim = depth, context_dim
+        self.frames_at_once, self.recompute = frames_at_once, recompute
         self.x_embedder = nn.Linear(in_channels, hidden_size)
         self.t_embedder = TimeEmbedding(hidden_size)
         self.blocks = nn.ModuleList(
@@ -107,7 +111,9 @@ class Denoiser(nn.Module):
         stack: list[Tensor] = []
         for index, (block, seen) in enumerate(zip(self.blocks, self._seen(context, latents), strict=True)):
             skip = stack.pop() if index > self.depth // 2 else None
-            tokens = block(tokens, seen, frames, skip, self.frames_at_once)
+            inputs = (tokens, seen, frames, skip, self.frames_at_once)
+            again = self.recompute and torch.is_grad_enabled()
+            tokens = checkpoint(block, *inputs, use_reentrant=False) if again else block(*inputs)
             if index < self.depth // 2:
                 stack.append(tokens)
         velocity = self.final_layer(tokens)[:, 1:]
@@ -118,6 +124,13 @@ class Denoiser(nn.Module):
         rows = self._as_weights(rearrange(context, "b t s x -> (b t) s x"))
         blocks = (block.attn2.project(rows) for block in self.blocks)  # type: ignore[union-attr, operator]
         return ProjectedContext(tuple(blocks), context.shape[1])
+
+    def save_memory(self) -> None:
+        """Generation takes frames, and heads of the temporal attention, one by one; the results are the same."""
+        self.frames_at_once = 1
+        for module in self.modules():
+            if isinstance(module, TemporalAttention):
+                module.heads_at_once = 1
 
     def _seen(self, context: Tensor | ProjectedContext | None, latents: Tensor) -> Sequence[Tensor | KeysValues]:
         """What each block is given of the context. ValueError where it is of clips of another length."""

@@ -83,12 +83,14 @@ class TemporalAttention(SelfAttention):
     """Attention among the latent tokens of all frames through a block pattern (Sculpt4D, Block Sparse Attention).
 
     Queries and keys are rotated by the frame index. The output projection starts at zero, so that a new layer
-    leaves the 3D model unchanged.
+    leaves the 3D model unchanged. `heads_at_once`: heads that attend together when no gradient is wanted, None for
+    all; fewer need less memory.
     """
 
     def __init__(self, width: int, heads: int, pattern: Pattern, backend: str = "auto", qkv_bias: bool = False) -> None:
         super().__init__(width, heads, qkv_bias=qkv_bias)
         self.pattern, self.backend = pattern, backend
+        self.heads_at_once: int | None = None
         nn.init.zeros_(self.out_proj.weight)
         nn.init.zeros_(self.out_proj.bias)
 
@@ -97,9 +99,18 @@ class TemporalAttention(SelfAttention):
         flat = rearrange(tokens, "b t p d -> b (t p) d")
         q, (k, v) = self.queries(flat), self.project(flat)
         q, k = (self._turn(x, frames) for x in (q, k))
-        out = attend(q, k, v, self.pattern, frames, self.backend)
+        out = self._among_frames(q, k, v, frames)
         out = self.out_proj(rearrange(out, "b h n k -> b n (h k)"))
         return rearrange(out, "b (t p) d -> b t p d", t=frames)
+
+    def _among_frames(self, q: Tensor, k: Tensor, v: Tensor, frames: int) -> Float[Tensor, "b h n k"]:
+        if self.heads_at_once is None or torch.is_grad_enabled():
+            return attend(q, k, v, self.pattern, frames, self.backend)
+        out = torch.empty_like(q)
+        for first in range(0, self.heads, self.heads_at_once):
+            group = slice(first, first + self.heads_at_once)
+            out[:, group] = attend(q[:, group], k[:, group], v[:, group], self.pattern, frames, self.backend)
+        return out
 
     @staticmethod
     def _turn(heads: Float[Tensor, "b h n k"], frames: int) -> Float[Tensor, "b h n k"]:

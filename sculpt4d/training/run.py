@@ -138,6 +138,7 @@ def build_module(cfg: DictConfig) -> tuple[lightning.LightningModule, Any]:
         return AutoencoderModule(vae, optimisation, stage.steps, stage.truncation, stage.kl, cfg.seed), None
     temporal = stage.name == "temporal"
     bundle = build_denoiser(cfg, temporal, sources)
+    bundle.denoiser.recompute = stage.recompute
     module = FlowModule(
         vae=vae,
         conditioner=bundle.conditioner,

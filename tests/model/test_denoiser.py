@@ -10,7 +10,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import Tensor
 
+from sculpt4d.attention.backends import attend
 from sculpt4d.attention.patterns import StridedPattern
+from sculpt4d.model import layers
 from sculpt4d.model.denoiser import Denoiser, is_temporal
 
 ATTENTIONS = sorted(path.stem for path in (Path(__file__).resolve().parents[2] / "conf" / "attention").glob("*.yaml"))
@@ -231,3 +233,51 @@ def test_without_query_and_key_norms_there_are_no_such_parameters_outside_the_te
     names = {name for name, _ in busy(qk_norm=False).named_parameters() if "_norm.weight" in name and "attn" in name}
     assert not names
     assert sum("temporal.q_norm" in name for name, _ in busy(qk_norm=False).named_parameters()) == 3
+
+
+def test_recomputed_blocks_give_the_same_loss_and_gradients():
+    inputs = clip()
+    found = []
+    for recompute in (False, True):
+        denoiser = busy(recompute=recompute).train()
+        loss = denoiser(*inputs).square().mean()
+        loss.backward()
+        found.append([loss, *(parameter.grad for parameter in denoiser.parameters())])
+    assert all(torch.equal(plain, again) for plain, again in zip(*found, strict=True))
+
+
+def test_recomputing_keeps_the_inputs_of_blocks_alone():
+    kept = []
+    for recompute in (False, True):
+        size = 0
+
+        def count(tensor: Tensor) -> Tensor:
+            nonlocal size
+            size += tensor.nbytes
+            return tensor
+
+        denoiser = busy(recompute=recompute).train()
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            denoiser(*clip())
+        kept.append(size)
+    assert kept[1] < 0.2 * kept[0]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("attention", ATTENTIONS)
+def test_saving_memory_takes_frames_and_heads_one_by_one_for_the_same_numbers(
+    attention: str, configure: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch
+):
+    pattern = instantiate(configure("train", "model=nano", f"attention={attention}").attention)
+    denoiser, inputs = busy(pattern=pattern), clip()
+    wanted = denoiser(*inputs)
+    denoiser.save_memory()
+    heads: list[int] = []
+
+    def seen(q: Tensor, *rest: Any) -> Tensor:
+        heads.append(q.shape[1])
+        return attend(q, *rest)
+
+    monkeypatch.setattr(layers, "attend", seen)
+    assert torch.allclose(denoiser(*inputs), wanted, atol=1e-5)
+    assert heads == [1] * NANO["num_heads"] * NANO["depth"]
