@@ -30,7 +30,11 @@ class LogitNormalTime:
     shift: float = 1.0
 
     def __call__(self, count: int, generator: torch.Generator | None = None) -> Float[Tensor, " b"]:
-        time = torch.sigmoid(self.mean + self.deviation * torch.randn(count, generator=generator))
+        return self.times(torch.randn(count, generator=generator))
+
+    def times(self, normal: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
+        """Flow times of standard normal draws."""
+        time = torch.sigmoid(self.mean + self.deviation * normal)
         root = self.shift**0.5
         return root * time / (1 + (root - 1) * time)
 

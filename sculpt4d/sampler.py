@@ -3,27 +3,38 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-Denoise = Callable[[Float[Tensor, "b t p c"], Float[Tensor, " b"], Float[Tensor, "b t s x"]], Float[Tensor, "b t p c"]]
+# (latents, time, context) to velocity. The context is what the caller gave `sample`, whatever its type: it belongs to
+# the first clips of the batch, and the clips after those, or with None all, are to be treated as unconditional.
+Denoise = Callable[[Float[Tensor, "b t p c"], Float[Tensor, " b"], Any], Float[Tensor, "b t p c"]]
+
+
+def shifted_times(start: float, end: float, count: int, shift: float) -> Float[Tensor, " {count}"]:
+    """`count` equally spaced times from `start` to `end`, both included, each moved to s t / (1 + (s - 1) t)."""
+    linear = torch.linspace(start, end, count)
+    return shift * linear / (1 + (shift - 1) * linear)
 
 
 @dataclass(frozen=True)
 class Euler:
     """steps: network evaluations. guidance: 1 follows the condition alone, above 1 exaggerates it.
     shift: below 1 spends more steps near the noise. share: noise shared by the frames, 0 to 1.
+    halves_in_turn: the two halves of guidance one after the other, in less memory; the velocity is the same.
 
-    Times are `steps + 1` equally spaced values from 0 to 1, each moved to s t / (1 + (s - 1) t). The release counts
-    the N points of the path, the last of which makes an empty step: its 50 is steps = 49.
+    Times are `steps + 1` shifted ones from 0 to 1. The release counts the N points of the path, the last of which makes
+    an empty step: its 50 is steps = 49.
     """
 
     steps: int = 49
     guidance: float = 5.0
     shift: float = 1.0
     share: float = 1.0
+    halves_in_turn: bool = False
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -37,33 +48,31 @@ class Euler:
 
     def times(self) -> Float[Tensor, " n"]:
         """Flow times of the path, 0 to 1, `steps + 1` of them."""
-        linear = torch.linspace(0, 1, self.steps + 1)
-        return self.shift * linear / (1 + (self.shift - 1) * linear)
+        return shifted_times(0.0, 1.0, self.steps + 1, self.shift)
 
     @torch.no_grad()
     def sample(
         self,
         denoise: Denoise,
         noise: Float[Tensor, "b t p c"],
-        context: Float[Tensor, "b t s x"],
+        context: Any,
         progress: Callable[[int, int], None] | None = None,
     ) -> Float[Tensor, "b t p c"]:
-        """Latents at time 1. `progress(done, steps)` is called after every step."""
-        latents, times = noise, self.times().to(noise.device)
+        """Latents at time 1, in float32 as between all steps. `progress(done, steps)` is called after every step."""
+        latents, times = noise.float(), self.times().to(noise.device)
         for index, (now, then) in enumerate(pairwise(times)):
             latents = latents + (then - now) * self._velocity(denoise, latents, now, context)
             if progress is not None:
                 progress(index + 1, self.steps)
         return latents
 
-    def _velocity(self, denoise: Denoise, latents: Tensor, time: Tensor, context: Tensor) -> Float[Tensor, "b t p c"]:
-        """Conditional half first, zeros as the null condition: v = v_null + guidance (v_condition - v_null)."""
-        if self.guidance == 1:
-            return denoise(latents, time.expand(latents.shape[0]), context)
-        both = denoise(
-            torch.cat([latents, latents]),
-            time.expand(2 * latents.shape[0]),
-            torch.cat([context, torch.zeros_like(context)]),
-        )
-        condition, null = both.chunk(2)
+    def _velocity(self, denoise: Denoise, latents: Tensor, time: Tensor, context: Any) -> Float[Tensor, "b t p c"]:
+        """Conditional half first: v = v_null + guidance (v_condition - v_null)."""
+        times = time.expand(latents.shape[0])
+        if self.guidance in (0, 1):
+            return denoise(latents, times, context if self.guidance else None)
+        if self.halves_in_turn:
+            condition, null = denoise(latents, times, context), denoise(latents, times, None)
+        else:
+            condition, null = denoise(torch.cat([latents, latents]), torch.cat([times, times]), context).chunk(2)
         return null + self.guidance * (condition - null)

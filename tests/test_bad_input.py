@@ -22,7 +22,7 @@ from sculpt4d.data import prepare, store
 from sculpt4d.evaluation.run import evaluate
 from sculpt4d.generation import export
 from sculpt4d.generation.generate import generate
-from sculpt4d.model.checkpoint import save_weights
+from sculpt4d.model.weights import save_weights
 from sculpt4d.training.run import fit
 
 Configure = Callable[..., DictConfig]
@@ -213,7 +213,7 @@ def test_an_error_is_one_line_and_status_1_on_the_command_line(script: Callable,
     [
         ({"model": "tiny", "stage": "temporal", "attention": "x"}, ["model=tiny", "model=nano"]),
         ({"model": "nano", "stage": "temporal", "attention": "Dense()"}, ["attention=Dense()", "StridedPattern"]),
-        ({"model": "nano", "stage": "vae"}, ["stage=vae", "stage=temporal"]),
+        ({"model": "nano", "stage": "vae"}, ["(vae) does not fit this model", "encoder.input_proj.weight"]),
     ],
 )
 @pytest.mark.parametrize("command, root", [(generate, "generate"), (evaluate, "evaluate")])
@@ -227,7 +227,7 @@ def test_weights_of_another_model_are_refused(
     tmp_path: Path,
 ) -> None:
     weights, output = tmp_path / "layers.safetensors", tmp_path / "out/x"
-    save_weights(weights, {"x": torch.zeros(1)}, description)
+    save_weights(weights, {"denoiser.blocks.0.temporal.to_q.weight": torch.zeros(1)}, description)
     given = [f"input={frames(tmp_path / 'clip')}"] if root == "generate" else [f"paths.data={tmp_path / 'data'}"]
     message = refusal(command, configure(root, "model=nano", f"checkpoint={weights}", f"output={output}", *given))
     for word in [str(weights), *words]:
@@ -237,7 +237,7 @@ def test_weights_of_another_model_are_refused(
 
 def test_a_checkpoint_that_is_none_is_refused(configure: Configure, refusal: Refusal, tmp_path: Path) -> None:
     clip = frames(tmp_path / "clip")
-    for name, word in (("nothing", "no weights file"), ("clip", "no weights file"), ("clip/0.png", "safetensors")):
+    for name, word in (("nothing", "is missing"), ("clip", "holds no weights"), ("clip/0.png", "safetensors")):
         cfg = configure(
             "generate", "model=nano", f"input={clip}", f"checkpoint={tmp_path / name}", f"output={tmp_path / 'out/x'}"
         )

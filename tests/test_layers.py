@@ -73,6 +73,16 @@ def test_every_row_of_the_table_exists_or_is_planned():
 
 def test_heavy_packages_are_not_imported_with_the_package():
     """Optional packages are asked for through sculpt4d.optional, so that a core install imports every module."""
-    optional = {"block_sparse_attn", "bpy", "deepspeed", "open3d", "pytorch3d", "rembg", "torchvision", "matplotlib"}
+    optional = {
+        "block_sparse_attn",
+        "bpy",
+        "cv2",
+        "deepspeed",
+        "open3d",
+        "pytorch3d",
+        "rembg",
+        "torchvision",
+        "matplotlib",
+    }
     for path in MODULES:
         assert not {name.split(".")[0] for name in imported(path)} & optional, path

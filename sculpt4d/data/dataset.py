@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from sculpt4d.data import images as image_files
 from sculpt4d.data import store
-from sculpt4d.geometry.fps import farthest_points
+from sculpt4d.geometry.fps import farthest_points, split_queries
 from sculpt4d.types import Clip, Mesh, MeshSequence
 
 TO_CLIP = 2.0  # stored coordinates lie in [-0.5, 0.5], a clip's in [-1, 1]
@@ -106,6 +106,7 @@ def _surface(
     random, sharp = reader.surface(asked)
     sharp_count = settings.sharp_points if sharp.shape[1] >= settings.sharp_points else 0
     counts = (settings.points + settings.sharp_points - sharp_count, sharp_count)
+    shares = split_queries(settings.latents, *counts)
     sections, queries, offset = [], [], 0
     for label, (stored, count) in enumerate(zip((random, sharp), counts, strict=True)):
         if count == 0:
@@ -124,12 +125,7 @@ def _surface(
         section = torch.cat(
             [TO_CLIP * section[..., :3], section[..., 3:], torch.full_like(section[..., :1], label)], -1
         )
-        wanted = (
-            settings.latents * count // sum(counts)
-            if label
-            else settings.latents - (settings.latents * sharp_count // sum(counts))
-        )
-        queries.append(offset + farthest_points(section[0, :, :3].numpy(), wanted))
+        queries.append(offset + farthest_points(section[0, :, :3].numpy(), shares[label]))
         sections.append(section)
         offset += count
     surface = torch.cat(sections, dim=1)[len(asked) - len(frames) :]

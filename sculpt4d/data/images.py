@@ -1,7 +1,7 @@
 """RGBA frames of a clip to the pictures a network sees: on white, one crop for all frames, one size.
 
 The crop is common to the clip (the object may move and grow within it), unlike the base model, which crops every
-picture by itself; the margin and the resizing are those of the base model's training data.
+picture by itself (`recentre`); the margin and the resizing are those of the base model's training data.
 """
 
 from collections.abc import Sequence

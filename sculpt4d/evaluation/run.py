@@ -23,8 +23,9 @@ from sculpt4d.evaluation.holdout import Case, evaluate_cases, write_json
 from sculpt4d.evaluation.metrics import FAILED_CHAMFER
 from sculpt4d.evaluation.protocol import DEFINITIONS, Protocol
 from sculpt4d.evaluation.summary import Summary, summarize_results
-from sculpt4d.generation.parts import weight_files
+from sculpt4d.generation.parts import find_weights
 from sculpt4d.generation.pipeline import load_pipeline
+from sculpt4d.model.layout import PARTS
 from sculpt4d.types import Clip, MeshSequence
 
 log = logging.getLogger(__name__)
@@ -99,7 +100,7 @@ def read_cases(cfg: DictConfig) -> Iterator[Case]:
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:
     """Everything the numbers depend on except data and seeds, with no interpolation left."""
-    names = ("baseline", "frames", "backend", "resolution", "attention", "sampler", "protocol", "metrics")
+    names = ("baseline", "frames", "backend", "precision", "attention", "sampler", "surface", "protocol", "metrics")
     chosen: dict[str, Any] = {}
     for name in names:
         chosen[name] = OmegaConf.to_container(cfg[name], resolve=True) if OmegaConf.is_config(cfg[name]) else cfg[name]
@@ -111,17 +112,18 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
     return chosen
 
 
-def weight_hashes(cfg: DictConfig) -> dict[str, str | None]:
-    """SHA-256 of every weight file that is used; None where a part keeps its fresh weights."""
-    files = weight_files(cfg)
-    if cfg.baseline is not None:
-        del files["temporal"]
-    hashes: dict[str, str | None] = {}
-    for part, path in files.items():
-        hashes[part] = None
-        if path is not None:
-            with open(path, "rb") as file:
-                hashes[part] = hashlib.file_digest(file, "sha256").hexdigest()
+def weight_hashes(cfg: DictConfig) -> dict[str, dict[str, str] | None]:
+    """SHA-256 of the files that every part is read from; None where a part runs as initialised."""
+    parts = PARTS if cfg.baseline is None else tuple(part for part in PARTS if part != "temporal")
+    digests: dict[Path, str] = {}
+    hashes: dict[str, dict[str, str] | None] = {}
+    for part, source in find_weights(cfg, parts).items():
+        files = sorted({tensor.file for tensor in source[1].tensors.values()}) if source else []
+        for file in files:
+            if file not in digests:
+                with open(file, "rb") as opened:
+                    digests[file] = hashlib.file_digest(opened, "sha256").hexdigest()
+        hashes[part] = {file.name: digests[file] for file in files} if source else None
     return hashes
 
 

@@ -1,8 +1,9 @@
 """Networks and a sampler to meshes: one noise for the clip, latents of all frames at once, then a surface per frame."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import torch
 from einops import rearrange
@@ -12,80 +13,130 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from sculpt4d.flow import clip_noise
-from sculpt4d.generation.parts import build_denoiser, build_vae, weight_files
-from sculpt4d.geometry.isosurface import extract
+from sculpt4d.generation.parts import Progress, build_denoiser, build_vae, find_weights
+from sculpt4d.generation.surface import Surface
 from sculpt4d.model.denoiser import Denoiser
+from sculpt4d.model.layout import PARTS
 from sculpt4d.model.vae import ShapeVAE
 from sculpt4d.sampler import Euler
-from sculpt4d.types import Clip, Mesh, MeshSequence
+from sculpt4d.types import Clip, MeshSequence
+
+log = logging.getLogger(__name__)
 
 BASELINES = ("per_frame", "per_frame_shared_noise", "reconstruction")
-Progress = Callable[[str, int, int], None]  # phase, done, total
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Everything that generation needs. `resolution`: cells per axis of the grid on which surfaces are found."""
+    """Everything that generation needs.
+
+    device: where networks run. offload: a network is there only while it is used. project: the context's keys and
+    values are kept for the whole clip (3.8 GB at full size, 16 frames, half precision), else made anew every step.
+    """
 
     vae: ShapeVAE
     conditioner: nn.Module
     denoiser: Denoiser
     sampler: Euler
-    resolution: int = 64
-
-    def __post_init__(self) -> None:
-        if self.resolution < 1:
-            raise ValueError(f"resolution={self.resolution}: the grid of the surface needs at least one cell an axis")
+    surface: Surface
+    device: torch.device = torch.device("cpu")
+    offload: bool = False
+    project: bool = True
 
     @torch.no_grad()
     def generate(self, images: Float[Tensor, "t 3 h w"], seed: int, progress: Progress | None = None) -> MeshSequence:
-        """Meshes of all frames; equal inputs and seeds give equal meshes."""
-        context = rearrange(self.conditioner(images), "t s x -> 1 t s x")
+        """Meshes of all frames; equal inputs and seeds give equal meshes. Latents stay in float32 between the steps."""
+        with self._at_work(self.conditioner):
+            context = rearrange(self.conditioner(images.to(self.device)), "t s x -> 1 t s x")
         shape = (1, images.shape[0], self.vae.num_latents, self.vae.embed_dim)
-        generator = torch.Generator().manual_seed(seed)
-        noise = clip_noise(shape, self.sampler.share, generator).to(context)
+        noise = clip_noise(shape, self.sampler.share, torch.Generator().manual_seed(seed)).to(self.device)
         told = None if progress is None else lambda done, total: progress("denoising", done, total)
-        latents = self.sampler.sample(self.denoiser, noise, context, told)
-        return self.decode(self.vae.denormalise(latents)[0], progress)
+        with self._at_work(self.denoiser):
+            known = self.denoiser.project(context) if self.project else context
+            latents = self.sampler.sample(self.denoiser, noise, known, told)
+        with self._at_work(self.vae):
+            latents = self.vae.denormalise(latents)[0]
+        return self.decode(latents, progress)
 
     @torch.no_grad()
     def reconstruct(self, clip: Clip, seed: int) -> MeshSequence:
         """The clip's own surface through the autoencoder, with one posterior noise: the best a denoiser could do."""
-        posterior = self.vae.encode(clip.surface, clip.queries.expand(clip.surface.shape[0], -1))
+        with self._at_work(self.vae):
+            surface, queries = clip.surface.to(self.device), clip.queries.to(self.device)
+            posterior = self.vae.encode(surface, queries.expand(clip.surface.shape[0], -1))
         noise = clip_noise((1, *posterior.mean.shape), 1.0, torch.Generator().manual_seed(seed))[0]
-        return self.decode(posterior.sample(noise))
+        return self.decode(posterior.sample(noise.to(posterior.mean)))
 
     @torch.no_grad()
     def decode(self, latents: Float[Tensor, "t p c"], progress: Progress | None = None) -> MeshSequence:
         """A closed mesh per frame, empty where the field is nowhere positive."""
-        meshes: list[Mesh] = []
-        for frame in latents:
-            decoded = self.vae.decode(frame[None])
-            meshes.append(extract(partial(self._field, decoded), self.resolution))
-            if progress is not None:
-                progress("decoding", len(meshes), len(latents))
-        return MeshSequence(tuple(meshes))
+        with self._at_work(self.vae):
+            decoded = self.surface.decode(self.vae, latents.to(self.device), progress)
+        log.info(
+            "surface: %d queries, %.1f %% of the dense grids", decoded.queries, 100 * decoded.queries / decoded.dense
+        )
+        return decoded.sequence
 
-    def _field(self, decoded: Float[Tensor, "1 p d"], points: Float[Tensor, "m 3"]) -> Float[Tensor, " m"]:
-        return self.vae.field(points[None].to(decoded.device), decoded)[0].float()
+    @contextmanager
+    def _at_work(self, network: nn.Module) -> Iterator[None]:
+        """`network` on the device, and back on the CPU afterwards when offloading."""
+        if next(network.parameters()).device != self.device:
+            network.to(self.device)
+        yield
+        if self.offload:
+            network.to("cpu")
 
 
-def load_pipeline(cfg: DictConfig) -> Pipeline:
+def pick_device(name: str) -> torch.device:
+    """auto is CUDA where there is one, else the CPU. ValueError for a device that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device={name} cannot be used ({error}): choose auto, cpu or cuda") from error
+    return device
+
+
+def pick_precision(name: str, device: torch.device) -> torch.dtype:
+    """auto is bf16 on CUDA and fp32 elsewhere. ValueError for an unknown name."""
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    if name not in PRECISIONS:
+        raise ValueError(f"precision={name} is not one of auto, {', '.join(PRECISIONS)}")
+    return PRECISIONS[name]
+
+
+def load_pipeline(cfg: DictConfig, progress: Progress | None = None) -> Pipeline:
     """The pipeline that cfg.model, cfg.attention, cfg.checkpoint and cfg.baseline describe, ready to run.
 
-    `checkpoint`: see `weight_files`; null takes the model's own weights.
+    `checkpoint`: see `find_weights`; null takes the model's own weights.
     Baselines run the base without temporal layers, with independent or with shared noise.
     """
     baseline = cfg.get("baseline")
     if baseline is not None and baseline not in BASELINES:
         raise ValueError(f"baseline={baseline} is not one of {', '.join(BASELINES)}")
+    device = pick_device(cfg.device)
+    dtype = pick_precision(cfg.precision, device)
     sampler: Euler = instantiate(cfg.sampler)
-    files = weight_files(cfg)
-    vae = build_vae(cfg, files["vae"])
-    bundle = build_denoiser(cfg, baseline is None, files["base"], files["temporal"])
+    surface: Surface = instantiate(cfg.surface)
+    temporal = baseline is None
+    sources = find_weights(cfg, PARTS if temporal else PARTS[:-1])
+    if temporal and sources["temporal"] is None and sources["denoiser"] is not None:
+        log.warning(
+            "no temporal layers are given, so they start as zeros and frames do not see each other: "
+            "baseline=per_frame_shared_noise gives the same meshes in less time"
+        )
+    vae = build_vae(cfg, sources, dtype, progress)
+    bundle = build_denoiser(cfg, temporal, sources, dtype, progress)
     if baseline in ("per_frame", "per_frame_shared_noise"):
-        share = 0.0 if baseline == "per_frame" else 1.0
-        sampler = Euler(sampler.steps, sampler.guidance, sampler.shift, share)
+        sampler = replace(sampler, share=0.0 if baseline == "per_frame" else 1.0)
+    if cfg.low_memory:
+        bundle.denoiser.frames_at_once = 1
+        sampler = replace(sampler, halves_in_turn=True)
     for network in (vae, bundle):
         network.eval().requires_grad_(False)
-    return Pipeline(vae, bundle.conditioner, bundle.denoiser, sampler, cfg.resolution)
+    parts = (vae, bundle.conditioner, bundle.denoiser)
+    return Pipeline(*parts, sampler, surface, device, cfg.offload, project=not cfg.low_memory)

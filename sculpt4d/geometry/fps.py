@@ -1,15 +1,65 @@
-"""Farthest point sampling: few rows that cover all points, the same rows on every machine."""
+"""The encoder's query points: farthest point sampling of uniform and sharp surface points (base spec 2.3)."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int64
 
 
+class Section(NamedTuple):
+    """Part of a surface cloud that gets queries of its own. `inputs`: its points that the encoder sees."""
+
+    queries: int
+    inputs: int
+
+
+def split_queries(latents: int, uniform: int, sharp: int) -> tuple[int, int]:
+    """Queries among `uniform` and `sharp` surface points, in proportion; what does not divide goes to the uniform."""
+    if latents < 1 or uniform < 0 or sharp < 0 or uniform + sharp == 0:
+        raise ValueError(f"{latents} queries among {uniform} uniform and {sharp} sharp points: both must be given")
+    second = latents * sharp // (uniform + sharp)
+    return latents - second, second
+
+
+def encoder_sections(latents: int, uniform: int, sharp: int, ratio: float) -> tuple[Section, Section]:
+    """The uniform and the sharp section of an encoder made for those counts; it sees `ratio` points for each query."""
+    counts = zip(split_queries(latents, uniform, sharp), (uniform, sharp), strict=True)
+    first, second = (Section(queries, min(int(queries * ratio), points)) for queries, points in counts)
+    return first, second
+
+
+def input_rows(
+    sections: Sequence[Section], orders: Sequence[Int64[np.ndarray, " _"]], points: Sequence[int]
+) -> Int64[np.ndarray, " n"]:
+    """Rows of the whole cloud that the encoder sees, section by section.
+
+    orders: a random permutation of each section's points, of which the first are taken. points: size of each section.
+    """
+    starts = np.cumsum([0, *points])
+    chosen = [start + order[: section.inputs] for section, order, start in zip(sections, orders, starts, strict=False)]
+    return np.concatenate(chosen).astype(np.int64)
+
+
+def query_rows(points: Float[np.ndarray, "n 3"], sections: Sequence[Section]) -> Int64[np.ndarray, " p"]:
+    """Rows of the encoder's inputs that become its queries: farthest point sampling of each section on its own."""
+    rows, start = [], 0
+    for section in sections:
+        if section.queries:
+            rows.append(start + farthest_points(points[start : start + section.inputs], section.queries))
+        start += section.inputs
+    if start != len(points):
+        raise ValueError(f"the sections hold {start} points, {len(points)} were given")
+    return np.concatenate(rows)
+
+
 def farthest_points(points: Float[np.ndarray, "n 3"], count: int, start: int = 0) -> Int64[np.ndarray, " count"]:
     """Rows of `count` points, each the farthest from those before it, from row `start` on; ties go to the lowest row.
 
-    Plain numpy: 4096 of 81,920 points take about 0.3 s, 512 of 10,000 five milliseconds. fpsample 1.0.2 is ten times
-    faster and not used: its bucket samplers reorder the points and read the start row after that, so they begin at
-    another point than asked for. ValueError when there are fewer points than asked for, or coordinates are not finite.
+    The release starts at a random row. Plain numpy: 4096 of 81,920 points take about 0.3 s, 512 of 10,000 five
+    milliseconds. fpsample 1.0.2 is ten times faster and not used: its bucket samplers reorder the points and read the
+    start row after that, so they begin at another point than asked for. ValueError when there are fewer points than
+    asked for, or coordinates are not finite.
     """
     if not 0 < count <= len(points):
         raise ValueError(f"{count} points asked for, {len(points)} given: ask for 1 to {len(points)}, or sample more")

@@ -3,13 +3,15 @@
 Without `pattern` it is the block of the 3D base (base spec 1.3); with it, the 4D block of Sculpt4D.
 """
 
+from collections.abc import Callable
+
 import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from sculpt4d.attention.patterns import Pattern
-from sculpt4d.model.layers import EPS, MLP, CrossAttention, SelfAttention, TemporalAttention
+from sculpt4d.model.layers import EPS, MLP, CrossAttention, KeysValues, SelfAttention, TemporalAttention
 from sculpt4d.model.moe import MixtureOfExperts
 
 
@@ -28,6 +30,7 @@ class Block(nn.Module):
         experts: int = 0,
         top: int = 2,
         qkv_bias: bool = False,
+        qk_norm: bool = True,
         pattern: Pattern | None = None,
         backend: str = "auto",
     ) -> None:
@@ -36,9 +39,9 @@ class Block(nn.Module):
             self.skip_linear = nn.Linear(2 * width, width)
             self.skip_norm = nn.LayerNorm(width, eps=EPS)
         self.norm1 = nn.LayerNorm(width, eps=EPS)
-        self.attn1 = SelfAttention(width, heads, qkv_bias=qkv_bias)
+        self.attn1 = SelfAttention(width, heads, qkv_bias=qkv_bias, qk_norm=qk_norm)
         self.norm2 = nn.LayerNorm(width, eps=EPS)
-        self.attn2 = CrossAttention(width, heads, context_width, qkv_bias=qkv_bias)
+        self.attn2 = CrossAttention(width, heads, context_width, qkv_bias=qkv_bias, qk_norm=qk_norm)
         if pattern is not None:
             self.norm_temporal = nn.LayerNorm(width, eps=EPS)
             self.temporal = TemporalAttention(width, heads, pattern, backend)
@@ -51,18 +54,37 @@ class Block(nn.Module):
     def forward(
         self,
         tokens: Float[Tensor, "bt n d"],
-        context: Float[Tensor, "bt s x"],
+        context: Float[Tensor, "seen s x"] | KeysValues,
         frames: int,
         skip: Float[Tensor, "bt n d"] | None = None,
+        at_once: int | None = None,
     ) -> Float[Tensor, "bt n d"]:
+        """`context`: image tokens of the first `seen` frames, or what attn2 projects them to; the others see zeros.
+
+        `at_once`: frames that pass together through all but the temporal attention, None for all.
+        """
+        keys, values = context if isinstance(context, KeysValues) else self.attn2.project(context)
+        tokens = in_parts(self._look, at_once, tokens, keys, values, skip)
+        if hasattr(self, "temporal"):
+            tokens = self._across_frames(tokens, frames)
+        return in_parts(self._feed_forward, at_once, tokens)
+
+    def _look(self, tokens: Tensor, keys: Tensor, values: Tensor, skip: Tensor | None) -> Float[Tensor, "bt n d"]:
+        """Every frame on its own: its mirror block, its own tokens, its image."""
         if skip is not None:  # the skip comes first, the norm last, and nothing is added back
             tokens = self.skip_norm(self.skip_linear(torch.cat([skip, tokens], dim=-1)))
         tokens = tokens + self.attn1(self.norm1(tokens))
-        tokens = tokens + self.attn2(self.norm2(tokens), context)
-        if hasattr(self, "temporal"):
-            tokens = self._across_frames(tokens, frames)
-        feed_forward = self.moe if hasattr(self, "moe") else self.mlp
-        return tokens + feed_forward(self.norm3(tokens))
+        if len(keys) == len(tokens):
+            return tokens + self.attn2(self.norm2(tokens), KeysValues(keys, values))
+        seeing, blind = tokens.split([len(keys), len(tokens) - len(keys)])
+        blind = blind + self.attn2.blind()
+        if not len(keys):
+            return blind
+        return torch.cat([seeing + self.attn2(self.norm2(seeing), KeysValues(keys, values)), blind])
+
+    def _feed_forward(self, tokens: Float[Tensor, "bt n d"]) -> Float[Tensor, "bt n d"]:
+        part = self.moe if hasattr(self, "moe") else self.mlp
+        return tokens + part(self.norm3(tokens))
 
     def _across_frames(self, tokens: Float[Tensor, "bt n d"], frames: int) -> Float[Tensor, "bt n d"]:
         """Temporal attention over the latent tokens; the time token, first in every frame, stays out."""
@@ -70,3 +92,22 @@ class Block(nn.Module):
         clip = rearrange(latent, "(b t) p d -> b t p d", t=frames)
         clip = clip + self.temporal(self.norm_temporal(clip))
         return torch.cat([first, rearrange(clip, "b t p d -> (b t) p d")], dim=1)
+
+
+def in_parts(run: Callable[..., Tensor], size: int | None, tokens: Tensor, *others: Tensor | None) -> Tensor:
+    """run(tokens, *others) for `size` rows at a time; equal to one call where rows do not depend on each other.
+
+    The rows of `others` go along with those of `tokens`; where they end early, parts get what there is.
+    """
+    if size is None or size >= len(tokens):
+        return run(tokens, *others)
+    if size < 1:
+        raise ValueError(f"frames_at_once={size}: give 1 or more frames, or None for all of them")
+    out: Tensor | None = None
+    for start in range(0, len(tokens), size):
+        rows = slice(start, start + size)
+        part = run(tokens[rows], *(None if other is None else other[rows] for other in others))
+        out = part.new_empty(len(tokens), *part.shape[1:]) if out is None else out
+        out[rows] = part
+    assert out is not None
+    return out

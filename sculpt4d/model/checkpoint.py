@@ -1,71 +1,115 @@
-"""Weights on disk: safetensors with a description inside, loaded strictly or not at all."""
+"""What lies at a path or hub address: Hunyuan3D-2.1, Sculpt4D, DINOv2 or our own weights, sorted by part.
+
+python -m sculpt4d.model.checkpoint inspect PATH; python -m sculpt4d.model.checkpoint convert PATH OUTPUT
+"""
 
 import json
-import os
-from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from sculpt4d.model.hub import is_hub, resolve
+from sculpt4d.model.layout import PARTS, Layout, Part, compact, foreign_layout, own_layout
+from sculpt4d.model.stored import description, stored_tensors
+from sculpt4d.model.weights import DESCRIPTION
 
-DESCRIPTION = "sculpt4d"  # metadata key that holds the description as JSON
-
-
-def save_weights(path: Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
-    """Writes `tensors` and what they are in one step: a reader sees the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        save_file(kept, partial, metadata={DESCRIPTION: json.dumps(description)})
-        os.replace(partial, path)
-    except SafetensorError as error:
-        raise OSError(f"{path} could not be written ({error}): free some space, or choose another output") from error
-    finally:
-        partial.unlink(missing_ok=True)
+OWN = ("vae", "base", "temporal")  # stages, and the stems of the files that training exports
+FOLDERS = ("hunyuan3d-dit-v2-1", "blockmask_bf16", "hunyuan3d-vae-v2-1")  # of the public repositories
+FILES = ("model.fp16.safetensors", "model.fp16.ckpt", "model.safetensors", "pytorch_model.bin", "model.ckpt")
 
 
-def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and description of a file that `save_weights` wrote. Raises FileNotFoundError or ValueError."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: train it (python train.py stage=...), or set the weights' path")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a readable safetensors file ({error}): fetch or train it again") from error
-    if DESCRIPTION not in metadata:
-        raise ValueError(f"{path} does not say what it is: it was not written by this project")
-    return tensors, json.loads(metadata[DESCRIPTION])
+@dataclass(frozen=True)
+class Checkpoint:
+    """What lies at `location`, by part; nothing but headers has been read."""
+
+    location: str
+    files: tuple[Path, ...]
+    layout: Layout
+
+    @property
+    def kind(self) -> str:
+        """In words."""
+        parts = self.layout.parts
+        if any(part.description for part in parts.values()):
+            return "sculpt4d weights"
+        if "temporal" in parts:
+            return "4D denoiser with temporal layers (as Sculpt4D's)"
+        if {"denoiser", "vae"} <= parts.keys():
+            return "3D denoiser and autoencoder (as Hunyuan3D-2.1's)"
+        single = {"vae": "ShapeVAE", "conditioner": "DINOv2", "denoiser": "3D denoiser (as Hunyuan3D-2.1's)"}
+        return single[next(iter(parts))] if parts else "nothing that this project knows"
 
 
-def load_weights(
-    module: nn.Module, path: Path, expected: Mapping[str, Any], chosen: Collection[str] | None = None
-) -> None:
-    """Puts the file into the tensors `chosen` of `module` (default: all); every name must fit, none may be left.
+def open_checkpoint(location: str | Path, offline: bool = False) -> Checkpoint:
+    """The checkpoint at a path or hf:// address (file, shard index, or folder in one of the known layouts).
 
-    `expected` are entries of the description that must agree (model, stage, attention). Raises ValueError with
-    what differs.
+    Raises FileNotFoundError or ValueError naming the file, what is wrong with it and what to do.
     """
-    tensors, description = read_weights(path)
-    for key, wanted in expected.items():
-        if description.get(key) != wanted:
-            raise ValueError(
-                f"{path} was trained with {key}={description.get(key)}, but {key}={wanted} is configured: choose "
-                f"{key}={description.get(key)}, or weights that were trained so"
-            )
-    names = {name: value for name, value in module.state_dict().items() if chosen is None or name in chosen}
-    wrong = [
-        f"{name} {tuple(tensors[name].shape)} instead of {tuple(value.shape)}"
-        for name, value in names.items()
-        if name in tensors and tensors[name].shape != value.shape
-    ]
-    missing, unused = sorted(names.keys() - tensors.keys()), sorted(tensors.keys() - names.keys())
-    if wrong or missing or unused:
-        parts = [("other shape", wrong), ("missing in the file", missing), ("not used", unused)]
-        told = "; ".join(f"{len(listed)} {what}: {', '.join(listed[:6])}" for what, listed in parts if listed)
-        raise ValueError(f"{path} does not fit this model ({told}): set model= to the size it was trained with")
-    module.load_state_dict({name: tensors[name].to(value.dtype) for name, value in names.items()}, strict=False)
+    path = resolve(str(location), offline) if is_hub(str(location)) else Path(location).expanduser()
+    if not path.exists():
+        raise FileNotFoundError(f"checkpoint {path} is missing: check the path, or give hf://owner/repository")
+    files = weight_files(path) if path.is_dir() else (path,)
+    layouts = [_layout(file) for file in files]
+    merged: dict[str, Part] = {}
+    for layout in layouts:
+        merged |= layout.parts
+    unknown = tuple(name for layout in layouts for name in layout.unknown)
+    aside = tuple(name for layout in layouts for name in layout.aside)
+    prefixes = {part: prefix for layout in layouts for part, prefix in layout.prefixes.items()}
+    return Checkpoint(str(location), files, Layout(merged, unknown, aside, prefixes))
+
+
+def weight_files(folder: Path) -> tuple[Path, ...]:
+    """The files that make up the checkpoint in a folder: our stages, a shard index, or a single file.
+
+    Looked for in the folder, then in the subfolders that the public repositories use.
+    """
+    found = []
+    for stage in OWN:
+        for candidate in (folder / f"{stage}.safetensors", folder / stage / f"{stage}.safetensors"):
+            if candidate.is_file():
+                found.append(candidate)
+                break
+    if found:
+        return tuple(found)
+    indices = sorted(folder.glob("*.index.json"))
+    singles = [folder / name for name in FILES if (folder / name).is_file()]
+    others = sorted(
+        path for path in folder.glob("*") if path.suffix in (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
+    )
+    for candidates in (indices, singles[:1], others):
+        if len(candidates) == 1:
+            return (candidates[0],)
+        if candidates:
+            names = ", ".join(path.name for path in candidates)
+            raise ValueError(f"{folder} holds several checkpoints ({names}): give the path of one of them")
+    for name in FOLDERS:
+        if (folder / name).is_dir():
+            return weight_files(folder / name)
+    raise FileNotFoundError(
+        f"{folder} holds no weights: no vae, base or temporal.safetensors of a training run, no *.index.json, no "
+        f"{', '.join(FILES)}, and none of the folders {', '.join(FOLDERS)}"
+    )
+
+
+def _layout(file: Path) -> Layout:
+    stored = stored_tensors(file)
+    text = description(file).get(DESCRIPTION) if file.suffix != ".json" else None
+    try:
+        return foreign_layout(stored) if text is None else own_layout(stored, json.loads(text))
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
+
+
+def refuse_unknown(checkpoint: Checkpoint) -> None:
+    """ValueError when the file holds tensors that belong to no part."""
+    if checkpoint.layout.unknown:
+        raise ValueError(
+            f"{checkpoint.location} holds tensors that belong to no part ({', '.join(PARTS)}): "
+            f"{compact(checkpoint.layout.unknown)}. It is not one of the layouts this project reads"
+        )
+
+
+if __name__ == "__main__":
+    from sculpt4d.model.inspection import main
+
+    main()

@@ -23,7 +23,7 @@ class DinoConditioner(nn.Module):
         from transformers import Dinov2Config, Dinov2Model  # 0.5 s, so only when this conditioner is chosen
 
         self.size = size
-        self.model = Dinov2Model(Dinov2Config(image_size=size, **config))
+        self.model = Dinov2Model(Dinov2Config(**{"image_size": size} | config))
         self.requires_grad_(trainable)
 
     @property
@@ -32,13 +32,23 @@ class DinoConditioner(nn.Module):
         return int(self.model.config.hidden_size)
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b s x"]:
-        if images.shape[-2:] != (self.size, self.size):
-            images = functional.interpolate(
-                images.float(), (self.size, self.size), mode="bilinear", antialias=True, align_corners=False
-            )
-        mean, deviation = images.new_tensor(MEAN)[:, None, None], images.new_tensor(DEVIATION)[:, None, None]
+        return self.model(self.pixel_values(images)).last_hidden_state
+
+    def pixel_values(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 {self.size} {self.size}"]:
+        """What the encoder is given, in its precision: shorter side resized to `size`, middle square, normalised."""
         dtype = next(self.model.parameters()).dtype
-        return self.model(((images - mean) / deviation).to(dtype)).last_hidden_state
+        height, width = images.shape[-2:]
+        shorter = min(height, width)
+        rows, columns = self.size * height // shorter, self.size * width // shorter
+        resized = images.to(dtype)
+        if (rows, columns) != (height, width):  # in float32 whatever the precision, as the release
+            resized = functional.interpolate(resized.float(), (rows, columns), mode="bilinear", antialias=True).to(
+                dtype
+            )
+        top, left = round((rows - self.size) / 2), round((columns - self.size) / 2)  # half to even
+        square = resized[..., top : top + self.size, left : left + self.size]
+        mean, deviation = square.new_tensor(MEAN)[:, None, None], square.new_tensor(DEVIATION)[:, None, None]
+        return (square - mean) / deviation
 
 
 class PatchConditioner(nn.Module):

@@ -1,5 +1,8 @@
 """The transformer that predicts velocity: U-shaped skips over blocks, one time token, 3D or 4D (base spec 1.3)."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from einops import rearrange, repeat
 from jaxtyping import Float
@@ -7,7 +10,7 @@ from torch import Tensor, nn
 
 from sculpt4d.attention.patterns import Pattern
 from sculpt4d.model.block import Block
-from sculpt4d.model.layers import EPS, TimeEmbedding
+from sculpt4d.model.layers import EPS, KeysValues, TemporalAttention, TimeEmbedding
 
 TEMPORAL = ("norm_temporal.", "temporal.")  # what a 4D block adds to the base
 
@@ -24,11 +27,24 @@ class FinalLayer(nn.Module):
         return self.linear(self.norm_final(tokens))
 
 
+@dataclass(frozen=True)
+class ProjectedContext:
+    """What the cross-attention of every block reads of the image tokens, (b t) frames.
+
+    The full size keeps 11 MB a frame and block in 16 bits: 3.8 GB for a clip of 16 frames.
+    """
+
+    blocks: tuple[KeysValues, ...]
+    frames: int  # of a clip
+
+
 class Denoiser(nn.Module):
     """Noisy latents of all frames, flow time and image context to velocity.
 
     `pattern` None builds the 3D base, which treats frames one by one. `zero_head` starts the velocity at zero
-    (the released base does not; it helps a small model trained from scratch).
+    (the released base does not; it helps a small model trained from scratch). `frames_at_once`: frames that pass
+    together through all but the temporal attention, None for all; fewer need less memory. It is for generation: in
+    training every part would have a balance term of its own (base spec 1.6).
     """
 
     def __init__(
@@ -39,15 +55,17 @@ class Denoiser(nn.Module):
         depth: int = 21,
         num_heads: int = 16,
         qkv_bias: bool = False,
+        qk_norm: bool = True,
         num_moe_layers: int = 6,
         num_experts: int = 8,
         moe_top_k: int = 2,
         zero_head: bool = False,
         pattern: Pattern | None = None,
         backend: str = "auto",
+        frames_at_once: int | None = None,
     ) -> None:
         super().__init__()
-        self.depth = depth
+        self.depth, self.context_dim, self.frames_at_once = depth, context_dim, frames_at_once
         self.x_embedder = nn.Linear(in_channels, hidden_size)
         self.t_embedder = TimeEmbedding(hidden_size)
         self.blocks = nn.ModuleList(
@@ -59,6 +77,7 @@ class Denoiser(nn.Module):
                 experts=num_experts if depth - index <= num_moe_layers else 0,
                 top=moe_top_k,
                 qkv_bias=qkv_bias,
+                qk_norm=qk_norm,
                 pattern=pattern,
                 backend=backend,
             )
@@ -70,23 +89,66 @@ class Denoiser(nn.Module):
             nn.init.zeros_(self.final_layer.linear.bias)
 
     def forward(
-        self, latents: Float[Tensor, "b t p c"], time: Float[Tensor, " b"], context: Float[Tensor, "b t s x"]
+        self,
+        latents: Float[Tensor, "b t p c"],
+        time: Float[Tensor, " b"],
+        context: Float[Tensor, "seen t s x"] | ProjectedContext | None,
     ) -> Float[Tensor, "b t p c"]:
+        """Velocity in the type of the latents; inside, all has the type of the weights.
+
+        A context of fewer clips than the latents is that of the first ones. The others, and with None all, are
+        unconditional: their image tokens are zeros. So both halves of guidance are
+        forward(cat([latents, latents]), time, context).
+        """
         frames = latents.shape[1]
-        tokens = self.x_embedder(rearrange(latents, "b t p c -> (b t) p c"))
+        tokens = self.x_embedder(self._as_weights(rearrange(latents, "b t p c -> (b t) p c")))
         time_token = repeat(self.t_embedder(time), "b 1 d -> (b t) 1 d", t=frames)
         tokens = torch.cat([time_token.to(tokens.dtype), tokens], dim=1)
-        context = rearrange(context, "b t s x -> (b t) s x")
         stack: list[Tensor] = []
-        for index, block in enumerate(self.blocks):
+        for index, (block, seen) in enumerate(zip(self.blocks, self._seen(context, latents), strict=True)):
             skip = stack.pop() if index > self.depth // 2 else None
-            tokens = block(tokens, context, frames, skip)
+            tokens = block(tokens, seen, frames, skip, self.frames_at_once)
             if index < self.depth // 2:
                 stack.append(tokens)
         velocity = self.final_layer(tokens)[:, 1:]
-        return rearrange(velocity, "(b t) p c -> b t p c", t=frames)
+        return rearrange(velocity, "(b t) p c -> b t p c", t=frames).to(latents.dtype)
+
+    def project(self, context: Float[Tensor, "b t s x"]) -> ProjectedContext:
+        """Stands for the context in every `forward`: it changes with the clip, not with the flow time."""
+        rows = self._as_weights(rearrange(context, "b t s x -> (b t) s x"))
+        blocks = (block.attn2.project(rows) for block in self.blocks)  # type: ignore[union-attr, operator]
+        return ProjectedContext(tuple(blocks), context.shape[1])
+
+    def _seen(self, context: Tensor | ProjectedContext | None, latents: Tensor) -> Sequence[Tensor | KeysValues]:
+        """What each block is given of the context. ValueError where it is of clips of another length."""
+        if context is None:
+            context = latents.new_zeros(0, latents.shape[1], 1, self.context_dim)
+        frames = context.frames if isinstance(context, ProjectedContext) else context.shape[1]
+        if frames != latents.shape[1]:  # rows of frames beyond the context would pass for unconditional ones
+            raise ValueError(
+                f"the context has {frames} frames a clip, the latents {latents.shape[1]}: give equal clips"
+            )
+        if isinstance(context, ProjectedContext):
+            return context.blocks
+        return [self._as_weights(rearrange(context, "b t s x -> (b t) s x"))] * self.depth
+
+    def _as_weights(self, values: Tensor) -> Tensor:
+        """In the type of the weights, unless autocast chooses types itself."""
+        return values if torch.is_autocast_enabled(values.device.type) else values.to(self.x_embedder.weight.dtype)
 
 
 def is_temporal(name: str) -> bool:
     """Whether a parameter name of a Denoiser belongs to the layers that 4D adds."""
     return any(f".{part}" in f".{name}" for part in TEMPORAL)
+
+
+def reset_temporal(denoiser: Denoiser) -> None:
+    """Gives the temporal layers their initial values: output projections of zero, the rest as torch draws it."""
+    layers = [module for name, module in denoiser.named_modules() if is_temporal(f"{name}.")]
+    for module in layers:
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+    for module in layers:
+        if isinstance(module, TemporalAttention):
+            nn.init.zeros_(module.out_proj.weight)
+            nn.init.zeros_(module.out_proj.bias)

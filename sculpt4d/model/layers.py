@@ -1,6 +1,7 @@
 """The parts every block is made of: attention projections, normalisation of queries and keys, MLP, time embedding."""
 
 import math
+from typing import NamedTuple
 
 import torch
 from einops import rearrange
@@ -15,39 +16,66 @@ from sculpt4d.attention.rope import rotate
 EPS = 1e-6  # of every block norm and every query/key norm of the base model
 
 
-class SelfAttention(nn.Module):
-    """Attention among the tokens of one frame, RMS-normed queries and keys. Natural head order (base spec 1.4)."""
+class KeysValues(NamedTuple):
+    """What attention reads: keys, normed where the model norms them, and values, by head."""
 
-    def __init__(self, width: int, heads: int, context_width: int | None = None, qkv_bias: bool = False) -> None:
+    keys: Float[Tensor, "b h m k"]
+    values: Float[Tensor, "b h m k"]
+
+
+class SelfAttention(nn.Module):
+    """Attention among the tokens of one frame, natural head order (base spec 1.4).
+
+    `qk_norm`: queries and keys are RMS-normed per head.
+    """
+
+    def __init__(
+        self, width: int, heads: int, context_width: int | None = None, qkv_bias: bool = False, qk_norm: bool = True
+    ) -> None:
         super().__init__()
         self.heads = heads
         source = width if context_width is None else context_width
         self.to_q = nn.Linear(width, width, bias=qkv_bias)
         self.to_k = nn.Linear(source, width, bias=qkv_bias)
         self.to_v = nn.Linear(source, width, bias=qkv_bias)
-        self.q_norm = nn.RMSNorm(width // heads, eps=EPS)
-        self.k_norm = nn.RMSNorm(width // heads, eps=EPS)
+        self.q_norm = nn.RMSNorm(width // heads, eps=EPS) if qk_norm else nn.Identity()
+        self.k_norm = nn.RMSNorm(width // heads, eps=EPS) if qk_norm else nn.Identity()
         self.out_proj = nn.Linear(width, width)
 
-    def split(
-        self, tokens: Float[Tensor, "b n d"], source: Float[Tensor, "b m x"]
-    ) -> tuple[Float[Tensor, "b h n k"], Float[Tensor, "b h m k"], Float[Tensor, "b h m k"]]:
-        """Normed queries of `tokens`, normed keys and plain values of `source`, by head."""
-        q, k, v = self.to_q(tokens), self.to_k(source), self.to_v(source)
-        q, k, v = (rearrange(x, "b n (h k) -> b h n k", h=self.heads) for x in (q, k, v))
-        return self.q_norm(q).to(v.dtype), self.k_norm(k).to(v.dtype), v
+    def queries(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b h n k"]:
+        """Queries of `tokens`."""
+        q = self._by_head(self.to_q(tokens))
+        return self.q_norm(q).to(q.dtype)
+
+    def project(self, source: Float[Tensor, "b m x"]) -> KeysValues:
+        """Keys and values of `source`."""
+        k, v = self._by_head(self.to_k(source)), self._by_head(self.to_v(source))
+        return KeysValues(self.k_norm(k).to(v.dtype), v)
 
     def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-        out = functional.scaled_dot_product_attention(*self.split(tokens, tokens))
+        return self._attend(self.queries(tokens), self.project(tokens))
+
+    def _attend(self, queries: Float[Tensor, "b h n k"], seen: KeysValues) -> Float[Tensor, "b n d"]:
+        out = functional.scaled_dot_product_attention(queries, *seen)
         return self.out_proj(rearrange(out, "b h n k -> b n (h k)"))
+
+    def _by_head(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b h n k"]:
+        return rearrange(tokens, "b n (h k) -> b h n k", h=self.heads)
 
 
 class CrossAttention(SelfAttention):
-    """Attention of latent tokens to the image tokens of their own frame."""
+    """Attention of latent tokens to the image tokens of their own frame, which `project` makes readable."""
 
-    def forward(self, tokens: Float[Tensor, "b n d"], context: Float[Tensor, "b s x"]) -> Float[Tensor, "b n d"]:  # type: ignore[override]
-        out = functional.scaled_dot_product_attention(*self.split(tokens, context))
-        return self.out_proj(rearrange(out, "b h n k -> b n (h k)"))
+    def forward(self, tokens: Float[Tensor, "b n d"], seen: KeysValues) -> Float[Tensor, "b n d"]:  # type: ignore[override]
+        return self._attend(self.queries(tokens), seen)
+
+    def blind(self) -> Float[Tensor, "1 1 d"]:
+        """The output for every token that sees zeros for image tokens.
+
+        All keys are then alike, so attention returns the one value: the bias of to_v, or zero (base spec 1.4).
+        """
+        zero = self.to_v.weight.new_zeros(1, 1, self.to_v.in_features)
+        return self.out_proj(self.to_v(zero))
 
 
 class TemporalAttention(SelfAttention):
@@ -66,7 +94,7 @@ class TemporalAttention(SelfAttention):
     def forward(self, tokens: Float[Tensor, "b t p d"]) -> Float[Tensor, "b t p d"]:  # type: ignore[override]
         frames = tokens.shape[1]
         flat = rearrange(tokens, "b t p d -> b (t p) d")
-        q, k, v = self.split(flat, flat)
+        q, (k, v) = self.queries(flat), self.project(flat)
         q, k = (self._turn(x, frames) for x in (q, k))
         out = attend(q, k, v, self.pattern, frames, self.backend)
         out = self.out_proj(rearrange(out, "b h n k -> b n (h k)"))

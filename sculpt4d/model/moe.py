@@ -64,8 +64,8 @@ class _AddToBackward(torch.autograd.Function):
 def balance_term(probabilities: Float[Tensor, "m e"], chosen: Int[Tensor, "m k"]) -> Float[Tensor, ""]:
     """0.01 * sum over experts of mean probability times normalised load; only the mean carries gradient."""
     experts = probabilities.shape[1]
-    load = torch.bincount(chosen.flatten(), minlength=experts).to(probabilities.dtype)
-    return BALANCE * (probabilities.mean(dim=0) * (experts * load / chosen.numel())).sum()
+    load = torch.bincount(chosen.flatten(), minlength=experts).float()  # counts are too large for 16 bits
+    return BALANCE * (probabilities.float().mean(dim=0) * (experts * load / chosen.numel())).sum()
 
 
 class MixtureOfExperts(nn.Module):
@@ -87,7 +87,7 @@ class MixtureOfExperts(nn.Module):
         for index, expert in enumerate(self.experts):
             rows, slots = torch.where(chosen == index)
             scaled = expert(flat[rows]) * weights[rows, slots, None].to(flat.dtype)
-            routed = routed.index_add(0, rows, scaled.to(flat.dtype))
+            routed.index_add_(0, rows, scaled.to(flat.dtype))  # a token takes an expert once: order does not matter
         out = rearrange(routed, "(b n) d -> b n d", b=tokens.shape[0])
         if self.training and torch.is_grad_enabled():
             out = _AddToBackward.apply(out, balance_term(probabilities, chosen))

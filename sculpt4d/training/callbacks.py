@@ -15,8 +15,10 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from sculpt4d.generation.pipeline import Pipeline
 from sculpt4d.generation.preview import contact_sheet, render_sequence
+from sculpt4d.generation.surface import Surface
 from sculpt4d.sampler import Euler
 from sculpt4d.training.module import FlowModule
+from sculpt4d.training.steps import move_average
 from sculpt4d.training.strategies import reshard
 
 STOPPED = (
@@ -28,8 +30,7 @@ STOPPED = (
 class TrainedAverage(Callback):
     """Exponential moving average of the parameters that train, used in validation and in the exported weights.
 
-    Decay min(decay, (1 + n) / (10 + n)) at step n (base spec 5.1). Lightning's own keeps a copy of the whole model;
-    this one keeps the trained part, sharded as the model is.
+    Lightning's own keeps a copy of the whole model; this one keeps the trained part, sharded as the model is.
     """
 
     def __init__(self, decay: float) -> None:
@@ -60,9 +61,8 @@ class TrainedAverage(Callback):
         if trainer.global_step <= self.steps:  # inside an accumulated step
             return
         self.steps = trainer.global_step
-        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         trained = self._trained(pl_module)
-        torch._foreach_lerp_([self.average[name] for name in trained], list(trained.values()), 1 - decay)
+        move_average([self.average[name] for name in trained], list(trained.values()), self.decay, self.steps)
 
     @torch.no_grad()
     def swap(self, module: lightning.LightningModule) -> None:
@@ -175,7 +175,9 @@ class MeshPreview(Callback):
             return
         clip = trainer.datamodule.holdout[0]  # type: ignore[attr-defined]
         parts = (pl_module.vae, pl_module.conditioner, pl_module.denoiser)
-        pipeline = Pipeline(*parts, self.sampler, self.resolution)
+        # a sharded network gathers its weights in its own forward alone, hence no projection outside of it
+        surface, whole_model = Surface(self.resolution), not pl_module.sharded
+        pipeline = Pipeline(*parts, self.sampler, surface, pl_module.device, project=whole_model)
         sequence = pipeline.generate(clip.images.to(pl_module.device), seed=0)
         if not trainer.is_global_zero:
             return

@@ -12,12 +12,13 @@ import lightning
 import torch
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import WandbLogger
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from sculpt4d.data.datamodule import ClipDataModule
 from sculpt4d.data.dataset import ClipDataset
-from sculpt4d.generation.parts import base_names, build_denoiser, build_vae, temporal_names
-from sculpt4d.model.checkpoint import save_weights
+from sculpt4d.generation.parts import STAGE, base_names, build_denoiser, build_vae, find_weights, temporal_names
+from sculpt4d.model.layout import PARTS
+from sculpt4d.model.weights import save_weights
 from sculpt4d.training.autoencoder import AutoencoderModule
 from sculpt4d.training.callbacks import LastLosses, TrainedAverage, whole
 from sculpt4d.training.latents import LatentDataset, encode_dataset
@@ -38,9 +39,14 @@ def fit(cfg: DictConfig) -> float:
         raise ValueError(f"frames={cfg.frames}: a clip needs at least one frame")
     loss = float("nan")
     weights = dict(cfg.model.weights)
+    trained: list[str] = []
     for stage in cfg.stages or [cfg.stage.name]:
         staged = with_stage(cfg, stage, weights)
+        if cfg.checkpoint is not None:  # what was just trained goes before what was given
+            given = list(cfg.checkpoint) if isinstance(cfg.checkpoint, ListConfig) else [cfg.checkpoint]
+            staged.checkpoint = [*trained, *given]
         loss, weights[stage] = fit_stage(staged)
+        trained.insert(0, weights[stage])
     return loss
 
 
@@ -123,15 +129,15 @@ def describe(cfg: DictConfig) -> dict[str, Any]:
 
 def build_module(cfg: DictConfig) -> tuple[lightning.LightningModule, Any]:
     """The LightningModule of the stage, and how the data module turns clips into latents (None for stage vae)."""
-    stage, weights = cfg.stage, cfg.model.weights
+    stage = cfg.stage
     optimisation = instantiate(stage.optimisation)
+    needed = {"vae": PARTS[:1], "base": PARTS[:3], "temporal": PARTS}[stage.name]
+    sources = find_weights(cfg, needed, trained=[part for part in needed if STAGE[part] == stage.name])
+    vae = build_vae(cfg, sources)
     if stage.name == "vae":
-        vae = build_vae(cfg, cfg.start)
         return AutoencoderModule(vae, optimisation, stage.steps, stage.truncation, stage.kl, cfg.seed), None
-    vae = build_vae(cfg, weights.vae)
     temporal = stage.name == "temporal"
-    base, layers = (weights.base, cfg.start) if temporal else (cfg.start, None)
-    bundle = build_denoiser(cfg, temporal, base, layers)
+    bundle = build_denoiser(cfg, temporal, sources)
     module = FlowModule(
         vae=vae,
         conditioner=bundle.conditioner,
@@ -164,7 +170,7 @@ def export(
 ) -> None:
     """The averaged weights of the trained part, with what they are."""
     if isinstance(module, AutoencoderModule):
-        if module.vae.channel_mean.numel() and cfg.model.vae.get("channel_scale"):
+        if module.vae.channel_scale:
             fit_scale(module, trainer)
         tensors = module.vae.state_dict()
     else:

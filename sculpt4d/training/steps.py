@@ -1,7 +1,10 @@
-"""What makes a resumed run equal an unbroken one: random numbers and a learning rate that depend on the step alone."""
+"""What makes a resumed run equal an unbroken one: random numbers, rates and decays that depend on the step alone."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 
 def step_generator(*key: int) -> torch.Generator:
@@ -15,3 +18,12 @@ def rate_factor(step: int, warmup: int, total: int, final: float, start: float =
         return start + (1 - start) * step / warmup
     progress = min(1.0, (step - warmup) / max(1, total - warmup))
     return final + (1 - final) / 2 * (1 + float(np.cos(np.pi * progress)))
+
+
+@torch.no_grad()
+def move_average(average: Sequence[Tensor], values: Sequence[Tensor], decay: float, step: int) -> None:
+    """Moves `average` in place towards `values`, the weights after step n = 1, 2, ... of training.
+
+    The average keeps min(decay, (1 + n) / (10 + n)) of itself (base spec 5.1), so early weights are soon forgotten.
+    """
+    torch._foreach_lerp_(list(average), list(values), 1 - min(decay, (1 + step) / (10 + step)))

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from sculpt4d.evaluation import run
 from sculpt4d.evaluation.report import read_row
+from sculpt4d.model.weights import save_weights
 from sculpt4d.types import Clip, MeshSequence
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,7 +62,7 @@ def test_metrics_json_says_what_was_measured_and_how(calls: list[str], tmp_path:
     assert {name: split["objects"] for name, split in record["splits"].items()} == {"seen": 1, "unseen": 1}
     assert record["protocol"]["points"] == 200
     assert {"failed_chamfer", "definitions", "radius", "radii", "box"} <= record["protocol"].keys()
-    assert record["settings"]["weights"] == {"vae": None, "base": None, "temporal": None}
+    assert record["settings"]["weights"] == dict.fromkeys(("vae", "conditioner", "denoiser", "temporal"))
     assert {"seconds", "versions", "hardware", "seeds", "spread", "floor"} <= record.keys()
     assert read_row(tmp_path).method == "4d"
 
@@ -92,10 +93,12 @@ def test_reconstruction_asks_the_autoencoder(calls: list[str], tmp_path: Path) -
 
 def test_other_weights_are_other_settings(tmp_path: Path) -> None:
     weights = tmp_path / "temporal.safetensors"
-    weights.write_bytes(b"one")
-    first = run.weight_hashes(configure(tmp_path, f"checkpoint={weights}"))["temporal"]
-    weights.write_bytes(b"two")
-    assert first != run.weight_hashes(configure(tmp_path, f"checkpoint={weights}"))["temporal"]
+    hashes = []
+    for value in (1.0, 2.0):
+        tensors = {"denoiser.blocks.0.temporal.to_q.weight": torch.full((2,), value)}
+        save_weights(weights, tensors, {"stage": "temporal"})
+        hashes.append(run.weight_hashes(configure(tmp_path, f"checkpoint={weights}"))["temporal"])
+    assert hashes[0].keys() == hashes[1].keys() == {weights.name} and hashes[0] != hashes[1]
 
 
 def test_metrics_reach_the_logger(calls: list[str], tmp_path: Path) -> None:

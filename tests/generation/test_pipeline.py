@@ -8,9 +8,9 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
-from sculpt4d.generation.parts import base_names, build_denoiser, build_vae, temporal_names
+from sculpt4d.generation.parts import base_names, build_denoiser, build_vae, find_weights, temporal_names
 from sculpt4d.generation.pipeline import Pipeline, load_pipeline
-from sculpt4d.model.checkpoint import save_weights
+from sculpt4d.model.weights import save_weights
 from sculpt4d.types import Clip, MeshSequence
 
 Configure = Callable[..., DictConfig]
@@ -22,7 +22,8 @@ def weights(configure: Configure, tmp_path_factory: pytest.TempPathFactory) -> P
     """Weight files of all three stages, the temporal layers moved off zero."""
     folder, cfg = tmp_path_factory.mktemp("weights"), configure("generate", *FAST)
     torch.manual_seed(1)
-    vae, bundle = build_vae(cfg, None), build_denoiser(cfg, True, None, None)
+    fresh = find_weights(cfg)
+    vae, bundle = build_vae(cfg, fresh), build_denoiser(cfg, True, fresh)
     for block in bundle.denoiser.blocks:
         torch.nn.init.normal_(block.temporal.out_proj.weight)
     tensors, known = bundle.state_dict(), {"model": "nano"}

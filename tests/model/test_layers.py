@@ -1,19 +1,47 @@
-from collections.abc import Callable
+import math
 
+import pytest
 import torch
-from torch import Tensor
 
 from sculpt4d.attention.patterns import StridedPattern
-from sculpt4d.model.layers import TemporalAttention, TimeEmbedding, time_features
+from sculpt4d.model.layers import CrossAttention, TemporalAttention, TimeEmbedding, time_features
 
 
-def test_time_features_and_embedding_equal_the_golden_ones(golden: Callable[[str], dict[str, Tensor]]):
-    io = golden("timestep_embedding")
-    for width in (64, 2048):
-        assert torch.allclose(time_features(io[f"sinusoid_{width}.t"], width), io[f"sinusoid_{width}"], atol=1e-5)
-    embedding = TimeEmbedding(io["embedder.mlp.2.bias"].numel())
-    embedding.load_state_dict({n.removeprefix("embedder."): t for n, t in io.items() if n.startswith("embedder.")})
-    assert torch.allclose(embedding(io["t"]), io["embedder_out"], atol=1e-5)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_time_token_is_made_of_32_bit_features_in_any_precision(dtype: torch.dtype):
+    embedding, time = TimeEmbedding(32), torch.linspace(0, 1, 9)
+    wanted = embedding(time)
+    found = embedding.to(dtype)(time)
+    assert found.dtype == dtype
+    assert torch.allclose(found.float(), wanted, atol=0.02)
+
+
+def test_time_zero_is_sines_of_zero_and_cosines_of_one_and_time_is_not_scaled():
+    features = time_features(torch.tensor([0.0, 1.0]), 6)
+    assert torch.equal(features[0], torch.tensor([0.0, 0.0, 0.0, 1.0, 1.0, 1.0]))
+    assert features[1, 0] == pytest.approx(math.sin(1.0)) and features[1, 3] == pytest.approx(math.cos(1.0))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("qk_norm", [True, False])
+@pytest.mark.parametrize("qkv_bias", [True, False])
+def test_a_blind_token_gets_what_zeros_for_image_tokens_would_give_it(qkv_bias: bool, qk_norm: bool):
+    attention = CrossAttention(16, 2, 12, qkv_bias=qkv_bias, qk_norm=qk_norm)
+    found = attention(torch.randn(3, 5, 16), attention.project(torch.zeros(3, 7, 12)))
+    assert torch.allclose(found, attention.blind().expand_as(found), atol=1e-6)
+    if not qkv_bias:
+        assert torch.equal(attention.blind()[0, 0], attention.out_proj.bias)
+
+
+@torch.no_grad()
+def test_query_and_key_norms_make_attention_blind_to_the_length_of_tokens():
+    tokens = torch.randn(1, 5, 16)
+    for qk_norm in (True, False):
+        attention = CrossAttention(16, 2, qk_norm=qk_norm)
+        same = torch.allclose(
+            attention(7 * tokens, attention.project(tokens)), attention(tokens, attention.project(tokens)), atol=1e-5
+        )
+        assert same == qk_norm
 
 
 def test_a_new_temporal_layer_says_nothing_and_still_learns():

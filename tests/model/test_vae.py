@@ -1,3 +1,5 @@
+"""The autoencoder: sizes, scales, anchors, what is done once for many points, half precision."""
+
 from collections.abc import Callable
 from typing import Any
 
@@ -8,70 +10,10 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from sculpt4d.flow import clip_noise
-from sculpt4d.model.posterior import Posterior
-from sculpt4d.model.vae import ANCHOR_SCALE, ShapeVAE, fourier
+from sculpt4d.model.field import DecodedShape
+from sculpt4d.model.vae import ANCHOR_SCALE, ShapeVAE
 
-LEFT_OUT = {
-    "pc_size",
-    "pc_sharpedge_size",
-    "downsample_ratio",
-    "geo_decoder_downsample_ratio",
-}  # of the data, not the net
 SMALL = {"num_latents": 8, "embed_dim": 6, "width": 16, "heads": 2, "num_encoder_layers": 1, "num_decoder_layers": 1}
-
-
-@pytest.fixture(scope="module")
-def vae(golden_config: dict[str, Any], golden: Callable[[str], dict[str, Tensor]]) -> ShapeVAE:
-    """The golden autoencoder."""
-    model = ShapeVAE(**{key: value for key, value in golden_config["vae"].items() if key not in LEFT_OUT})
-    model.load_state_dict(golden("vae_tiny"))
-    return model.eval()
-
-
-@pytest.fixture(scope="module")
-def io(golden: Callable[[str], dict[str, Tensor]]) -> dict[str, Tensor]:
-    return golden("vae_tiny_io")
-
-
-def encoder_input(io: dict[str, Tensor], split: int) -> tuple[Tensor, Tensor]:
-    """Surface rows that were drawn, uniform ones first, and the query rows among them."""
-    uniform, sharp = io["surface"][:, :split], io["surface"][:, split:]
-    surface = torch.cat([uniform[:, io["perm_random"]], sharp[:, io["perm_sharp"]]], dim=1)
-    return surface, torch.cat([io["fps_random"], io["fps_sharp"] + len(io["perm_random"])], dim=1)
-
-
-@torch.no_grad()
-def test_encoder_equals_the_golden_one(vae: ShapeVAE, io: dict[str, Tensor], golden_config: dict[str, Any]):
-    surface, queries = encoder_input(io, golden_config["vae"]["pc_size"])
-    assert torch.equal(surface[..., :3], io["input_points"])
-    assert torch.allclose(vae.encoder(surface, queries), io["encoder_out"], atol=2e-5)
-    posterior = vae.encode(surface, queries)
-    assert torch.allclose(posterior.mean, io["mean"], atol=2e-5)
-    assert torch.allclose(posterior.logvar, io["logvar"], atol=2e-5)
-    assert posterior.logvar.min() == -30 and posterior.logvar.max() == 20  # both ends of the clamp are met
-
-
-@torch.no_grad()
-def test_posterior_equals_the_golden_one(io: dict[str, Tensor]):
-    posterior = Posterior(io["mean"], io["logvar"])
-    sample, wanted = posterior.sample(io["posterior_eps"]), io["posterior_sample"]
-    assert (sample - wanted).abs().max() <= 1e-6 * wanted.abs().max()
-    assert torch.allclose(posterior.divergence().mean(dim=(1, 2)), io["kl_per_sample"], rtol=1e-5)
-
-
-@torch.no_grad()
-def test_decoder_equals_the_golden_one(vae: ShapeVAE, io: dict[str, Tensor]):
-    decoded = vae.decode(io["latents"])
-    assert torch.allclose(decoded, io["decoded"], atol=2e-5)
-    assert torch.allclose(vae.field(io["queries"], decoded), io["logits"][..., 0], atol=5e-5)
-
-
-def test_fourier_features_equal_the_golden_ones(golden: Callable[[str], dict[str, Tensor]]):
-    io = golden("fourier")
-    plain = fourier(io["points"], 8)
-    assert torch.allclose(plain, io["embed_f8_nopi"], atol=1e-5)
-    assert torch.allclose(fourier(io["points"], 8, include_pi=True), io["embed_f8_pi"], atol=1e-5)
-    assert torch.allclose(plain[:, 3:], io["embed_f8_nopi_noinput"], atol=1e-5)
 
 
 def test_the_full_size_has_exactly_the_published_number_of_parameters(configure: Callable[..., DictConfig]):
@@ -119,7 +61,69 @@ def test_denormalise_undoes_normalise(scale_factor: float, per_channel: bool):
 
 def test_the_channel_scale_is_part_of_the_weights_only_where_it_is_used():
     assert "channel_mean" in small(channel_scale=True)[0].state_dict()
-    assert "channel_mean" not in small()[0].state_dict()
+    vae, _, _ = small()
+    assert not list(vae.buffers())  # none that a model made on the meta device would lose
+    with pytest.raises(ValueError, match="channel_scale=true"):
+        vae.fit_scale(torch.randn(10, 6))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("options", [{}, {"geo_decoder_downsample_ratio": 2}, {"qk_norm": False, "qkv_bias": True}])
+def test_a_prepared_shape_gives_the_field_of_its_tokens(options: dict[str, Any]):
+    vae, _, _ = small(**options)
+    latents, points = torch.randn(3, 8, 6), torch.rand(3, 20, 3)
+    shape, tokens = vae.prepare(latents), vae.decode(latents)
+    assert isinstance(shape, DecodedShape)
+    assert torch.equal(vae.field(points, shape), vae.field(points, tokens))
+    # as one block that sees both sides at once
+    decoder = vae.geo_decoder
+    data = decoder.latents_proj(tokens) if options.get("geo_decoder_downsample_ratio") else tokens
+    plain = decoder.cross_attn_decoder(decoder.embed(points).tokens, data)
+    assert torch.allclose(decoder.output_proj(decoder.ln_post(plain))[..., 0], vae.field(points, shape), atol=1e-6)
+
+
+@torch.no_grad()
+def test_points_given_once_are_asked_of_every_shape_and_embedded_once(monkeypatch: pytest.MonkeyPatch):
+    vae, _, _ = small()
+    latents, points = torch.randn(3, 8, 6), torch.rand(1, 20, 3)
+    alone = torch.cat([vae.field(points, vae.prepare(one[None])) for one in latents])
+    embedded: list[int] = []
+    vae.geo_decoder.query_proj.register_forward_hook(lambda _, inputs, out: embedded.append(len(out)))
+    together = vae.field(points, vae.prepare(latents))
+    assert embedded == [1]
+    assert together.shape == (3, 20)
+    assert torch.allclose(together, alone, atol=1e-6)
+    assert not torch.allclose(together[0], together[1], atol=1e-3)
+
+
+def test_a_narrower_geometry_decoder_projects_the_latents():
+    vae, _, _ = small(geo_decoder_downsample_ratio=2)
+    shapes = {name: tuple(tensor.shape) for name, tensor in vae.geo_decoder.state_dict().items()}
+    assert shapes["latents_proj.weight"] == (8, 16) and shapes["latents_proj.bias"] == (8,)
+    assert shapes["cross_attn_decoder.attn.c_kv.weight"] == (16, 8)
+    assert shapes["cross_attn_decoder.attn.attention.q_norm.weight"] == (8,)  # one head of the same width
+    assert "geo_decoder.latents_proj.weight" not in small()[0].state_dict()
+    with pytest.raises(ValueError, match="geo_decoder_downsample_ratio=3"):
+        small(geo_decoder_downsample_ratio=3)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype, near", [(torch.bfloat16, 0.1), (torch.float16, 0.02)])
+@pytest.mark.parametrize("options", [{}, {"anchors": True, "channel_scale": True}])
+def test_half_precision_weights_take_and_give_float32(dtype: torch.dtype, near: float, options: dict[str, bool]):
+    vae, surface, queries = small(**options)
+    points = torch.rand(3, 20, 3)
+
+    def run() -> tuple[Tensor, Tensor, Tensor]:
+        posterior = vae.encode(surface, queries)
+        latents = vae.denormalise(vae.normalise(posterior.mean))
+        return posterior.mean, latents, vae.field(points, vae.prepare(latents))
+
+    exact = run()
+    vae.to(dtype)
+    for found, wanted in zip(run(), exact, strict=True):
+        assert found.dtype == torch.float32
+        assert torch.allclose(found, wanted, atol=near * float(wanted.abs().max()))
 
 
 @torch.no_grad()

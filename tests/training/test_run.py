@@ -14,7 +14,7 @@ import torch
 from omegaconf import DictConfig
 from safetensors.torch import load_file
 
-from sculpt4d.model.checkpoint import read_weights
+from sculpt4d.model.stored import description
 from sculpt4d.training.run import fit
 
 pytestmark = pytest.mark.slow
@@ -40,9 +40,10 @@ def weights(chain: Path) -> list[str]:
 @pytest.mark.parametrize("stage", ["vae", "base", "temporal"])
 def test_the_chain_leaves_the_documented_files(chain: Path, stage: str):
     folder = chain / stage
-    tensors, description = read_weights(folder / f"{stage}.safetensors")
-    assert description["model"] == "nano" and description["stage"] == stage
-    assert description["config"]["stage"]["name"] == stage
+    tensors = load_file(folder / f"{stage}.safetensors")
+    about = json.loads(description(folder / f"{stage}.safetensors")["sculpt4d"])
+    assert about["model"] == "nano" and about["stage"] == stage
+    assert about["config"]["stage"]["name"] == stage
     assert all(tensor.isfinite().all() for tensor in tensors.values())
     assert {"best.ckpt", "last.ckpt"} == {path.name for path in (folder / "checkpoints").iterdir()}
     record = json.loads((folder / "metrics.json").read_text())
@@ -153,5 +154,5 @@ def test_a_multirun_is_a_run_and_a_folder_for_every_choice(script: Script, nano:
     for attention in ("blockmask_decay", "full"):
         assert (tmp_path / attention / "temporal.safetensors").is_file()
         assert (tmp_path / attention / "checkpoints" / "last.ckpt").is_file()
-    described = [read_weights(tmp_path / a / "temporal.safetensors")[1] for a in ("blockmask_decay", "full")]
-    assert described[0]["attention"] != described[1]["attention"]
+    files = [description(tmp_path / a / "temporal.safetensors")["sculpt4d"] for a in ("blockmask_decay", "full")]
+    assert json.loads(files[0])["attention"] != json.loads(files[1])["attention"]

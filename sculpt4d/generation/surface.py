@@ -1,0 +1,109 @@
+"""Latents to meshes: the surface of every frame's field, with all that frames share asked once."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sculpt4d.generation.parts import Progress
+from sculpt4d.geometry.isosurface import Extraction, extract, first_cells, sample
+from sculpt4d.geometry.marching import EXTRACTORS, mesh_of
+from sculpt4d.model.field import DecodedShape
+from sculpt4d.model.flash import flash_grid
+from sculpt4d.model.vae import ShapeVAE
+from sculpt4d.types import MeshSequence
+
+BOUNDS = 1.01  # half the side of the cube that is searched
+DECODERS = ("exact", "flash_mean", "flash_merge")
+TOGETHER = 8  # frames whose first grids are asked at once: what is shared is little by then, and their keys fill memory
+
+
+@dataclass(frozen=True)
+class DecodedClip:
+    """Meshes, the number of points that their fields were asked at, and the number of the whole grids' points."""
+
+    sequence: MeshSequence
+    queries: int
+    dense: int
+
+
+@dataclass(frozen=True)
+class Surface:
+    """How surfaces are found in the fields that the autoencoder decodes.
+
+    resolution: cells per axis of the cube. coarse: of the first grid, at least. suspicion: how readily thin parts that
+    the first grid did not meet are looked for; 0 follows changes of sign alone, see `extract`. extractor: mc, lewiner or
+    release, see `mesh_of`. decoder: exact asks the field coarse to fine; flash_mean and flash_merge approximate it as
+    the official program does and leave `coarse` and `suspicion` unused. chunk: points that go through the decoder at
+    once; at full size each takes about 60 kB in float32, half that in float16.
+    """
+
+    resolution: int = 64
+    coarse: int = 32
+    suspicion: float = 1.0
+    extractor: str = "mc"
+    decoder: str = "exact"
+    chunk: int = 8192
+
+    def __post_init__(self) -> None:
+        for name, least in (("resolution", 1), ("coarse", 1), ("suspicion", 0), ("chunk", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"surface.{name}={getattr(self, name)}: it must be at least {least}")
+        for name, known in (("extractor", EXTRACTORS), ("decoder", DECODERS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"surface.{name}={getattr(self, name)} is not one of {', '.join(known)}")
+
+    @torch.no_grad()
+    def decode(self, vae: ShapeVAE, latents: Float[Tensor, "t p c"], progress: Progress | None = None) -> DecodedClip:
+        """A mesh per frame, empty where the field is nowhere positive. `latents` are the autoencoder's, denormalised.
+
+        Meshes of mc are closed. `progress` hears "decoding", frames done, frames in all.
+        """
+        search = self._exact if self.decoder == "exact" else self._flash
+        found: list[Extraction] = []
+        for together in latents.split(TOGETHER):
+            # one frame at a time: the decoder's own layers need far more memory than what is kept of them
+            shapes = [vae.prepare(frame[None]) for frame in together]
+            for extraction in search(vae, shapes):
+                found.append(extraction)
+                if progress is not None:
+                    progress("decoding", len(found), len(latents))
+        queries, dense = sum(each.queries for each in found), sum(each.dense for each in found)
+        return DecodedClip(MeshSequence(tuple(each.mesh for each in found)), queries, dense)
+
+    def _exact(self, vae: ShapeVAE, shapes: list[DecodedShape]) -> Iterator[Extraction]:
+        """Coarse to fine; the points of the first grid are those of every frame, and are embedded once for all."""
+
+        def fields(shape: DecodedShape, points: Float[Tensor, "m 3"]) -> Float[Tensor, "k m"]:
+            return vae.field(points[None].to(shape.keys.device), shape)
+
+        def field(shape: DecodedShape, points: Float[Tensor, "m 3"]) -> Float[Tensor, " m"]:
+            return fields(shape, points)[0]
+
+        stacked = DecodedShape(*(torch.cat(part) for part in zip(*shapes, strict=True)))
+        cells = first_cells(self.resolution, self.coarse)
+        starts = sample(partial(fields, stacked), cells, BOUNDS, max(1, self.chunk // len(shapes)))
+        for shape, start in zip(shapes, starts, strict=True):
+            yield extract(
+                partial(field, shape),
+                self.resolution,
+                BOUNDS,
+                coarse=self.coarse,
+                safety=self.suspicion,
+                extractor=self.extractor,
+                chunk=self.chunk,
+                start=start,
+            )
+
+    def _flash(self, vae: ShapeVAE, shapes: list[DecodedShape]) -> Iterator[Extraction]:
+        """The official program's grid, a little coarser than asked for."""
+        for shape in shapes:
+            high = torch.full((3,), BOUNDS, device=shape.keys.device)
+            mode = self.decoder.removeprefix("flash_")
+            grid = flash_grid(vae.geo_decoder, shape, -high, high, self.resolution, mode=mode, chunk=self.chunk)
+            values = grid.values.float().cpu().numpy()
+            mesh = mesh_of(values, BOUNDS, extractor=self.extractor, resolution=self.resolution)
+            yield Extraction(mesh, grid.queries, (self.resolution + 1) ** 3)

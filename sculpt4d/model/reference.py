@@ -1,0 +1,121 @@
+"""The released program's constructor arguments, row order and tensor names to ours (base spec 1.1, 1.4, 2.1, 3.4)."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+REQUIRED = object()  # stands for a default where the reference has none
+
+# What makes the network, with the reference's defaults, which are not those of the release.
+DENOISER = {
+    **{"in_channels": 4, "hidden_size": 1024, "context_dim": 1024, "depth": 24, "num_heads": 16},
+    **{"qkv_bias": True, "qk_norm": False, "num_moe_layers": 6, "num_experts": 8, "moe_top_k": 2},
+}
+VAE = {
+    **dict.fromkeys(("num_latents", "embed_dim", "width", "heads", "num_decoder_layers"), REQUIRED),
+    **{"num_encoder_layers": 8, "point_feats": 3, "num_freqs": 8, "include_pi": True, "qkv_bias": True},
+    **{"qk_norm": False, "geo_decoder_mlp_expand_ratio": 4, "geo_decoder_downsample_ratio": 1},
+    **{"geo_decoder_ln_post": True, "scale_factor": 1.0},
+}
+# Branches that are not built here: the reference's default, and the value that leaves them out.
+DENOISER_BRANCHES = {
+    **{"use_attention_pooling": (True, False), "use_pos_emb": (False, False), "with_decoupled_ca": (False, False)},
+    **{"guidance_cond_proj_dim": (None, None), "norm_type": ("layer", "layer")},
+}
+QK_NORM = {"qk_norm_type": ("rms", "rms")}  # asked for only where there are such norms
+VAE_BRANCHES = {"use_ln_post": (True, True)}
+# Arguments that make no parameter and change no output: sizes of data, and what the reference ignores.
+DENOISER_DROPPED = ("input_size", "text_len", "mlp_ratio", "qk_norm_type")
+VAE_DROPPED = ("pc_size", "pc_sharpedge_size", "downsample_ratio", "drop_path_rate", "label_type")
+
+DINO = (
+    *("hidden_size", "num_hidden_layers", "num_attention_heads", "patch_size", "image_size", "num_channels"),
+    *("mlp_ratio", "hidden_act", "qkv_bias", "layer_norm_eps", "layerscale_value", "use_swiglu_ffn"),
+    *("attention_probs_dropout_prob", "hidden_dropout_prob", "drop_path_rate", "initializer_range"),
+)
+DINO_BRANCHES = {"model_type": ("dinov2", "dinov2")}
+DINO_DROPPED = ("torch_dtype", "dtype", "architectures", "transformers_version", "_name_or_path")
+
+DINO_ATTENTION = {
+    "attention.attention.query": "attention.q_proj",
+    "attention.attention.key": "attention.k_proj",
+    "attention.attention.value": "attention.v_proj",
+    "attention.output.dense": "attention.o_proj",
+}
+
+
+def denoiser_arguments(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of `Denoiser` for those of the reference. ValueError names what is unknown or not built here."""
+    branches = DENOISER_BRANCHES | (QK_NORM if params.get("qk_norm", DENOISER["qk_norm"]) else {})
+    return _translated("denoiser", params, DENOISER, branches, DENOISER_DROPPED)
+
+
+def vae_arguments(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of `ShapeVAE` for those of the reference. ValueError names what is unknown, lacking or not built."""
+    return _translated("vae", params, VAE, VAE_BRANCHES, VAE_DROPPED)
+
+
+def conditioner_arguments(params: Mapping[str, Any], size: int | None = None) -> dict[str, Any]:
+    """Arguments of `DinoConditioner` for a DINOv2 configuration of Transformers, absent keys being left to it.
+
+    `size`: pixels of the pictures, by default the native ones. ValueError names what is unknown.
+    """
+    kept = {key: params[key] for key in DINO if key in params}
+    native = kept.setdefault("image_size", 518)
+    return {"size": native if size is None else size} | _translated(
+        "conditioner", params, kept, DINO_BRANCHES, DINO_DROPPED
+    )
+
+
+def _translated(
+    part: str,
+    params: Mapping[str, Any],
+    kept: Mapping[str, Any],
+    branches: Mapping[str, tuple[Any, Any]],
+    dropped: Collection[str],
+) -> dict[str, Any]:
+    """The arguments `kept` (key: default), after all others were recognised."""
+    if unknown := sorted(params.keys() - kept.keys() - branches.keys() - set(dropped)):
+        raise ValueError(
+            f"{part}: unknown argument {', '.join(unknown)}: this is not a configuration of Hunyuan3D-2.1, or it is of "
+            "a later version; remove what does not change the network"
+        )
+    for key, (default, needed) in branches.items():
+        if (found := params.get(key, default)) != needed:
+            told = "" if key in params else " (its default)"
+            raise ValueError(f"{part}: {key}={found}{told} is not supported: weights with {key}={needed} are")
+    if lacking := [key for key, default in kept.items() if default is REQUIRED and key not in params]:
+        raise ValueError(f"{part}: the configuration lacks {', '.join(lacking)}: add what the weights were made with")
+    return {key: params.get(key, default) for key, default in kept.items()}
+
+
+def natural_rows(parts: Sequence[Tensor], heads: int) -> list[Tensor]:
+    """to_q, to_k, to_v (or to_k, to_v) of the reference, weights or biases, to matrices with whole heads each.
+
+    The reference lays its projections on top of each other and cuts them into heads, each with its rows of q, then of
+    k, then of v: its to_q also makes keys and values, of the first heads.
+    """
+    rows = torch.cat(tuple(parts)).unflatten(0, (heads, len(parts), -1))
+    return [rows[:, index].flatten(0, 1) for index in range(len(parts))]
+
+
+def reference_rows(parts: Sequence[Tensor], heads: int) -> list[Tensor]:
+    """Inverse of `natural_rows`."""
+    rows = torch.stack([part.unflatten(0, (heads, -1)) for part in parts], dim=1).flatten(0, 2)
+    return [part.clone() for part in rows.chunk(len(parts))]  # not views: each may be saved on its own
+
+
+def dino_name(name: str) -> str:
+    """A DINOv2 tensor as Transformers 5 calls it; the release has the names of 4 (base spec 3.4), others are kept."""
+    for old, new in DINO_ATTENTION.items():
+        name = name.replace(f".{old}.", f".{new}.")
+    return name
+
+
+def old_dino_name(name: str) -> str:
+    """Inverse of `dino_name`."""
+    for old, new in DINO_ATTENTION.items():
+        name = name.replace(f".{new}.", f".{old}.")
+    return name
