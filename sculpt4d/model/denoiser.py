@@ -134,7 +134,9 @@ class Denoiser(nn.Module):
 
     def _as_weights(self, values: Tensor) -> Tensor:
         """In the type of the weights, unless autocast chooses types itself."""
-        return values if torch.is_autocast_enabled(values.device.type) else values.to(self.x_embedder.weight.dtype)
+        kind = values.device.type
+        chosen = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+        return values if chosen else values.to(self.x_embedder.weight.dtype)
 
 
 def is_temporal(name: str) -> bool:

@@ -74,8 +74,9 @@ class CrossAttention(SelfAttention):
 
         All keys are then alike, so attention returns the one value: the bias of to_v, or zero (base spec 1.4).
         """
-        zero = self.to_v.weight.new_zeros(1, 1, self.to_v.in_features)
-        return self.out_proj(self.to_v(zero))
+        if self.to_v.bias is None:
+            return self.out_proj.bias[None, None]
+        return self.out_proj(self.to_v.bias[None, None])
 
 
 class TemporalAttention(SelfAttention):
