@@ -7,6 +7,7 @@ The parts are imported from where they live, so that importing the package build
     sculpt4d.attention.backends     attend: runs a pattern
     sculpt4d.model.denoiser         Denoiser, 3D without a pattern, 4D with one
     sculpt4d.model.vae              ShapeVAE
+    sculpt4d.compute                count_evaluation: multiply-accumulates of a denoiser
     sculpt4d.generation.pipeline    Pipeline, load_pipeline: pictures to meshes
     sculpt4d.evaluation.metrics     Chamfer, FScore, SolidIoU
     sculpt4d.data.prepare           animated GLB files to training objects

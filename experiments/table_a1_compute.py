@@ -1,0 +1,60 @@
+"""The compute column of Table A1 (masks) for every option of conf/attention, beside the published one.
+
+python -m experiments.table_a1_compute [--csv | --latex]     seconds, no GPU, no weights
+"""
+
+from collections.abc import Sequence
+
+from experiments.full_size import CONF, FULL, TERA, config, evaluation, kept, tera
+from experiments.table import Table, show
+
+PUBLISHED = {  # "PFLOPs" at 16 frames: supplement, Table A1, rows A to F; temporal_only: ablation table of the paper
+    "no_anchor": 169.8,
+    "fixed_stride": 167.1,
+    "aggressive": 145.0,
+    "conservative": 233.6,
+    "full": 425.7,
+    "blockmask_decay": 186.3,
+    "temporal_only": 60.2,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    show(__doc__, {"masks": masks}, arguments)
+
+
+def masks() -> Table:
+    """A row for every mask, the paper's first."""
+    frames = config().model.frames
+    names = [*PUBLISHED, *sorted({path.stem for path in CONF.glob("attention/*.yaml")} - set(PUBLISHED))]
+    full, rows = evaluation(FULL, frames), []
+    for name in names:
+        one, paper = evaluation(name, frames), PUBLISHED.get(name)
+        rows.append(
+            (
+                name,
+                f"{100 * kept(name, frames):.2f}",
+                tera(one.temporal_scores),
+                tera(one.total),
+                f"{100 * one.total / full.total:.1f}",
+                *((f"{paper:.1f}", f"{paper - one.temporal_scores / TERA:.1f}") if paper else ("", "")),
+            )
+        )
+    return Table(
+        f"Table A1, compute: one evaluation of the denoiser on {frames} frames, without guidance, in TMAC (1e12 "
+        "multiply-accumulates; 1 MAC = 2 FLOP). Columns headed paper are published, in the paper's unit",
+        (
+            *("mask", "kept pairs (%)", "temporal scores (TMAC)", "sum (TMAC)", "of full (%)"),
+            *('paper: "PFLOPs"', "paper: less temporal scores"),
+        ),
+        tuple(rows),
+        (
+            "The paper's unit is TMAC too (see table_a2_compute), but less is left beside the temporal scores than the "
+            "architecture has, and not the same in every row.",
+        ),
+    )
+
+
+if __name__ == "__main__":
+    main()
