@@ -68,7 +68,7 @@ def generate(cfg: DictConfig) -> Path:
         phases.end("reading")
         pipeline = load_pipeline(cfg, phases.step)
         phases.end("loading")
-        sequence = pipeline.generate(images, cfg.seed, phases.step)
+        decoded = pipeline.decode(pipeline.sample(images, cfg.seed, phases.step), phases.step)
         record: dict[str, Any] = {
             "input": str(source),
             "frames": list(video.names),
@@ -76,9 +76,10 @@ def generate(cfg: DictConfig) -> Path:
             "seed": cfg.seed,
             "seconds": phases.seconds,
             "peak_memory": peak_memory(pipeline.device),
+            "queries": {"asked": decoded.queries, "of_dense_grids": decoded.dense},
             "config": OmegaConf.to_container(cfg, resolve=True),
             "versions": {"torch": torch.__version__},
         }
-        write_outputs(sequence, video.frames, output, record, fps=float(cfg.fps), overwrite=cfg.overwrite)
-    log.info("%d frames in %s: open index.html, or animated.glb in Blender", len(sequence.frames), output)
+        write_outputs(decoded.sequence, video.frames, output, record, fps=float(cfg.fps), overwrite=cfg.overwrite)
+    log.info("%d frames in %s: open index.html, or animated.glb in Blender", len(decoded.sequence.frames), output)
     return output

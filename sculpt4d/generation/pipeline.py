@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sculpt4d.flow import clip_noise
 from sculpt4d.generation.parts import Progress, build_denoiser, build_vae, find_weights
-from sculpt4d.generation.surface import Surface
+from sculpt4d.generation.surface import DecodedClip, Surface
 from sculpt4d.model.denoiser import Denoiser
 from sculpt4d.model.layout import PARTS
 from sculpt4d.model.vae import ShapeVAE
@@ -47,7 +47,14 @@ class Pipeline:
 
     @torch.no_grad()
     def generate(self, images: Float[Tensor, "t 3 h w"], seed: int, progress: Progress | None = None) -> MeshSequence:
-        """Meshes of all frames; equal inputs and seeds give equal meshes. Latents stay in float32 between the steps."""
+        """Meshes of all frames; equal inputs and seeds give equal meshes."""
+        return self.decode(self.sample(images, seed, progress), progress).sequence
+
+    @torch.no_grad()
+    def sample(
+        self, images: Float[Tensor, "t 3 h w"], seed: int, progress: Progress | None = None
+    ) -> Float[Tensor, "t p c"]:
+        """The autoencoder's latents of all frames, denoised together; in float32 between the steps."""
         with self._at_work(self.conditioner):
             context = rearrange(self.conditioner(images.to(self.device)), "t s x -> 1 t s x")
         shape = (1, images.shape[0], self.vae.num_latents, self.vae.embed_dim)
@@ -57,8 +64,7 @@ class Pipeline:
             known = self.denoiser.project(context) if self.project else context
             latents = self.sampler.sample(self.denoiser, noise, known, told)
         with self._at_work(self.vae):
-            latents = self.vae.denormalise(latents)[0]
-        return self.decode(latents, progress)
+            return self.vae.denormalise(latents)[0]
 
     @torch.no_grad()
     def reconstruct(self, clip: Clip, seed: int) -> MeshSequence:
@@ -67,17 +73,13 @@ class Pipeline:
             surface, queries = clip.surface.to(self.device), clip.queries.to(self.device)
             posterior = self.vae.encode(surface, queries.expand(clip.surface.shape[0], -1))
         noise = clip_noise((1, *posterior.mean.shape), 1.0, torch.Generator().manual_seed(seed))[0]
-        return self.decode(posterior.sample(noise.to(posterior.mean)))
+        return self.decode(posterior.sample(noise.to(posterior.mean))).sequence
 
     @torch.no_grad()
-    def decode(self, latents: Float[Tensor, "t p c"], progress: Progress | None = None) -> MeshSequence:
-        """A closed mesh per frame, empty where the field is nowhere positive."""
+    def decode(self, latents: Float[Tensor, "t p c"], progress: Progress | None = None) -> DecodedClip:
+        """A mesh per frame, empty where the field is nowhere positive, and how often the field was asked."""
         with self._at_work(self.vae):
-            decoded = self.surface.decode(self.vae, latents.to(self.device), progress)
-        log.info(
-            "surface: %d queries, %.1f %% of the dense grids", decoded.queries, 100 * decoded.queries / decoded.dense
-        )
-        return decoded.sequence
+            return self.surface.decode(self.vae, latents.to(self.device), progress)
 
     @contextmanager
     def _at_work(self, network: nn.Module) -> Iterator[None]:

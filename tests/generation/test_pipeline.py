@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from sculpt4d.generation.parts import base_names, build_denoiser, build_vae, find_weights, temporal_names
 from sculpt4d.generation.pipeline import Pipeline, load_pipeline
+from sculpt4d.generation.surface import DecodedClip
 from sculpt4d.model.weights import save_weights
 from sculpt4d.types import Clip, MeshSequence
 
@@ -43,7 +44,7 @@ def load(weights: Path, configure: Configure) -> Callable[..., Pipeline]:
 def latents(pipeline: Pipeline, run: Callable[[], object]) -> torch.Tensor:
     """Of the clip that `run` would have decoded."""
     seen: list[torch.Tensor] = []
-    nothing = MeshSequence(())
+    nothing = DecodedClip(MeshSequence(()), 0, 1)
     object.__setattr__(pipeline, "decode", lambda found, progress=None: (seen.append(found), nothing)[1])
     run()
     return seen[0]
