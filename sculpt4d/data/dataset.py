@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from sculpt4d.data import images as image_files
 from sculpt4d.data import store
 from sculpt4d.geometry.fps import farthest_points, split_queries
+from sculpt4d.geometry.morton import morton_order
 from sculpt4d.types import Clip, Mesh, MeshSequence
 
 TO_CLIP = 2.0  # stored coordinates lie in [-0.5, 0.5], a clip's in [-1, 1]
@@ -38,10 +39,15 @@ class ClipSettings:
     views: int = 1
     keep: bool = False  # arrays of every object read stay in memory: for small sets
     consistent: bool = True  # False draws other points in every frame: the ablation without consistent sampling
+    token_order: str = (
+        "fps"  # of the query points, hence of latents: as chosen, or morton, for masks that want neighbours
+    )
 
     def __post_init__(self) -> None:
         if self.frames < 1:
             raise ValueError(f"frames={self.frames}: a clip needs at least one frame")
+        if self.token_order not in ("fps", "morton"):
+            raise ValueError(f"data.settings.token_order={self.token_order}: choose fps or morton")
 
 
 @dataclass(frozen=True)
@@ -128,8 +134,11 @@ def _surface(
         queries.append(offset + farthest_points(section[0, :, :3].numpy(), shares[label]))
         sections.append(section)
         offset += count
-    surface = torch.cat(sections, dim=1)[len(asked) - len(frames) :]
-    return surface, torch.from_numpy(np.concatenate(queries))
+    surface = torch.cat(sections, dim=1)
+    chosen = np.concatenate(queries)
+    if settings.token_order == "morton":
+        chosen = chosen[morton_order(surface[0, chosen, :3].numpy())]
+    return surface[len(asked) - len(frames) :], torch.from_numpy(chosen)
 
 
 def _distances(

@@ -89,6 +89,19 @@ def test_queries_of_a_lone_frame_come_from_another_frame(prepared: Path, names: 
     assert not all(torch.equal(own.queries, other.queries) for own, other in pairs)
 
 
+def test_morton_order_sorts_the_same_queries_by_place(prepared: Path, names: tuple[str, ...]):
+    plain, sorted_ = (
+        ClipDataset(prepared, names, replace(SETTINGS, token_order=order)).read(0, Choice(0, 0, 3))
+        for order in ("fps", "morton")
+    )
+    assert torch.equal(plain.surface, sorted_.surface)
+    assert torch.equal(plain.queries.sort().values, sorted_.queries.sort().values)
+    steps = [clip.surface[0, clip.queries, :3].diff(dim=0).norm(dim=1).mean() for clip in (plain, sorted_)]
+    assert steps[1] < 0.8 * steps[0]
+    with pytest.raises(ValueError, match="token_order=random"):
+        replace(SETTINGS, token_order="random")
+
+
 def test_a_fixed_dataset_reads_every_object_alike_and_variants_differ(prepared: Path, names: tuple[str, ...]):
     dataset = ClipDataset(prepared, names, SETTINGS, fixed=True)
     assert equal(dataset[0], ClipDataset(prepared, names, SETTINGS, seed=9, fixed=True)[0])
