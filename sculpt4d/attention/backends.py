@@ -62,10 +62,10 @@ def choose(name: str, q: Tensor, pattern: Pattern, frames: int) -> tuple[Backend
 def reference(q: Heads, k: Heads, v: Heads, pattern: Pattern, frames: int) -> Heads:
     """Masked scaled dot-product attention, any dtype and device; keeps a boolean mask of (t*p)^2."""
     tokens = q.shape[2] // frames
+    if isinstance(pattern, PackedPattern):
+        k, v = pattern.pool(k), pattern.pool(v)
     if _dense(pattern, frames, tokens):
         return F.scaled_dot_product_attention(q, k, v)
-    if isinstance(pattern, PackedPattern):
-        k, v = pattern.pool(k, frames), pattern.pool(v, frames)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=token_mask(pattern, frames, tokens, q.device))
 
 
