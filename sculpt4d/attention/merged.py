@@ -158,9 +158,8 @@ def _index(old: Order, new: Order, device: torch.device) -> Int[Tensor, " n"] | 
 
 def _ordered(x: Tensor, old: Order, new: Order, size: int) -> Tensor:
     """(b, h, n, d) or (g, n, d), units of `size` rows in the old order, as contiguous (g, n, d) in the new one."""
-    index = _index(old, new, x.device)
-    x = x.contiguous() if index is None else x.unflatten(-2, (-1, size)).index_select(-3, index).flatten(-3, -2)
-    return x.flatten(0, -3)
+    x, index = x.flatten(0, -3), _index(old, new, x.device)
+    return x.contiguous() if index is None else x.unflatten(1, (-1, size)).index_select(1, index).flatten(1, 2)
 
 
 def _runs(x: Tensor, piece: Piece, runs: Runs, size: int) -> Tensor:
