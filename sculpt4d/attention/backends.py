@@ -6,7 +6,7 @@ judges the others; `merged` is the default; `flex` takes any mask on CUDA; `bloc
 
 import logging
 from collections.abc import Callable
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from operator import index
 from typing import NamedTuple
 
@@ -29,7 +29,10 @@ Backend = Callable[[Tensor, Tensor, Tensor, Pattern, int], Tensor]
 
 BACKENDS: dict[str, Backend] = {run.__name__: run for run in (reference, merged, flex, block_sparse)}
 
-CLOSE = (512, 1536)  # tokens of a clip between which masked attention and merged pieces cost alike (measured on the CPU)
+CLOSE = (
+    512,
+    1536,
+)  # tokens of a clip between which masked attention and merged pieces cost alike (measured on the CPU)
 
 
 class Case(NamedTuple):
@@ -47,16 +50,25 @@ class Case(NamedTuple):
 
 def attend(q: Heads, k: Heads, v: Heads, pattern: Pattern, frames: int, backend: str = "auto") -> Heads:
     """Attention of every token to the tokens its pattern shows it, among `frames` frames of equal token count."""
+    _check(q, k, v, pattern, frames)
     _, heads, length, width = q.shape
-    if frames < 1 or length % frames:
-        raise ValueError(f"{length} tokens are not {frames} frames of equal size: pass the clip's number of frames")
-    if not q.dtype.is_floating_point or not q.dtype == k.dtype == v.dtype or not q.shape == k.shape == v.shape:
-        kinds = ", ".join(f"{tuple(x.shape)} {x.dtype}" for x in (q, k, v))
-        raise ValueError(f"queries, keys and values share one shape and floating dtype, got {kinds}: convert them first")
     gradients = torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad)
     # index(): under torch.compile the choice is made for the sizes at hand
     sizes = (index(frames), index(length // frames), index(heads), index(width))
     return BACKENDS[_chosen(backend, pattern, *sizes, q.dtype, q.device, gradients)](q, k, v, pattern, frames)
+
+
+def _check(q: Tensor, k: Tensor, v: Tensor, pattern: Pattern, frames: int) -> None:
+    """Raises ValueError for inputs that no backend takes."""
+    length = q.shape[2]
+    if frames < 1 or length % frames:
+        raise ValueError(f"{length} tokens are not {frames} frames of equal size: pass the clip's number of frames")
+    if not q.dtype.is_floating_point or not q.dtype == k.dtype == v.dtype or not q.shape == k.shape == v.shape:
+        kinds = ", ".join(f"{tuple(x.shape)} {x.dtype}" for x in (q, k, v))
+        raise ValueError(
+            f"queries, keys and values share one shape and floating dtype, got {kinds}: convert them first"
+        )
+    pattern.blocks(length // frames)  # raises where they do not divide
 
 
 @torch.compiler.assume_constant_result
@@ -95,7 +107,9 @@ def choose(name: str, case: Case) -> tuple[str, str]:
     if length <= CLOSE[0]:
         return "reference", f"clips of up to {CLOSE[0]} tokens"
     if not isinstance(pattern, StridedPattern | PackedPattern):
-        return ("flex", "an arbitrary mask on CUDA") if kind == "cuda" else ("reference", "an arbitrary mask without CUDA")
+        return (
+            ("flex", "an arbitrary mask on CUDA") if kind == "cuda" else ("reference", "an arbitrary mask without CUDA")
+        )
     if length < CLOSE[1]:
         return _faster(("reference", "merged"), case)
     if kind == "cuda" and isinstance(pattern, StridedPattern) and case.dtype in HALF and _before_hopper(case.device):
@@ -121,7 +135,7 @@ def _faster(names: tuple[str, str], case: Case) -> tuple[str, str]:
             if case.gradients:
                 out.sum().backward()
 
-    taken = medians(rounds({name: lambda run=BACKENDS[name]: once(run) for name in names}, 3, case.device))
+    taken = medians(rounds({name: partial(once, BACKENDS[name]) for name in names}, 3, case.device))
     best, other = sorted(names, key=lambda name: taken[name])
     return best, f"measured {taken[best] * 1e3:.1f} ms, {other} {taken[other] * 1e3:.1f} ms"
 

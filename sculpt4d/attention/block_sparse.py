@@ -1,7 +1,7 @@
 """The kernel the paper used: Block-Sparse-Attention of the MIT HAN Lab, for CUDA, when it is installed.
 
-Its public function sorts a mask for every head anew in every forward and backward pass. Our heads share one mask, so its
-inner operators are called with lists of tiles that are sorted once.
+Its public function sorts a mask for every head anew in every forward and backward pass. Our heads share one mask, so
+its inner operators are called with lists of tiles that are sorted once.
 """
 
 from functools import lru_cache
@@ -40,7 +40,12 @@ def block_sparse(q: Heads, k: Heads, v: Heads, pattern: Pattern, frames: int) ->
             "backend block_sparse needs float16 or bfloat16 on CUDA and heads of 32, 64 or 128, "
             f"got {q.dtype} on {q.device} and heads of {q.shape[3]}: use backend=merged"
         )
-    return run(require("block_sparse_attn").block_sparse_attn_interface, q, k, v, pattern, frames)
+    return run(kernels(), q, k, v, pattern, frames)
+
+
+def kernels() -> Any:
+    """The module of the package's inner operators; ImportError with the way to get it."""
+    return require("block_sparse_attn").block_sparse_attn_interface
 
 
 def run(kernels: Any, q: Heads, k: Heads, v: Heads, pattern: Pattern, frames: int) -> Heads:

@@ -34,8 +34,8 @@ def flex(q: Heads, k: Heads, v: Heads, pattern: Pattern, frames: int) -> Heads:
         )
     if q.numel() >= 2**31:  # its kernels address keys and values by 32 bits
         raise ValueError(
-            f"backend flex addresses fewer than 2^31 numbers, {q.numel()} were given: pass fewer clips at a time, or use "
-            "backend=merged"
+            f"backend flex addresses fewer than 2^31 numbers, {q.numel()} were given: pass fewer clips at a time, "
+            "or use backend=merged"
         )
     mask = tiles(pattern, frames, q.shape[2] // frames, q.device)
     run: Any = _compiled() if q.is_cuda else flex_attention

@@ -97,12 +97,13 @@ def _gradients(
             sums[index] = _ordered(sums[index], order, layout.order, size)
         order = layout.order
         for piece in layout.pieces:
-            sides = (piece.queries, piece.queries, piece.keys, piece.keys, piece.queries, piece.queries)
-            *inputs, masses = (_fold(x, piece, side, size) for x, side in zip(rows, sides, strict=True))
-            shares = run.backward(*inputs, masses[..., 0].contiguous())
-            for total, side, share in zip(sums, sides[1:4], shares, strict=True):
+            asked = (piece.queries, piece.keys, piece.keys)
+            sides = (piece.queries, *asked, piece.queries, piece.queries)
+            g, a, b, c, o, m = (_fold(x, piece, side, size) for x, side in zip(rows, sides, strict=True))
+            shares = run.backward(g, a, b, c, o, m[..., 0].contiguous())
+            for total, side, share in zip(sums, asked, shares, strict=True):
                 _add(total, piece, side, size, share)
-            del inputs, masses, shares
+            del g, a, b, c, o, m, shares, share
         del rows
     done = []
     for like in (q, k, v):  # one at a time, for the memory

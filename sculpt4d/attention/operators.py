@@ -1,8 +1,8 @@
 """Dense attention that also returns its softmax mass, by the fastest operator of each device, forward and backward.
 
-Queries (g, c, n, d), keys and values (g, c, m, d); the mass (g, c, n) is the log of the sum of the exponentials, natural
-and at least float32. `backward` takes the output and mass of a whole row and returns the share that these keys have in
-the gradients, which is what flash attention's backward computes when the row is no longer than the keys.
+Queries (g, c, n, d), keys and values (g, c, m, d); the mass (g, c, n) is the log of the sum of the exponentials,
+natural and at least float32. `backward` takes the output and mass of a whole row and returns the share that these keys
+have in the gradients: flash attention's backward does so without asking whether the row had more keys.
 """
 
 from collections.abc import Callable

@@ -93,8 +93,10 @@ class RadialPattern:
 
     Frames at distance d <= 1 and the anchor (frame 0, the attention sink) are seen whole. Farther, with band f =
     floor(log2 d), block u sees block v when |u - v| <= max(1, decay * N_B / 2^f); once N_B / 2^f is below one block,
-    only frame pairs whose distance is a multiple of 2^f / N_B remain. Neighbours in a frame must be neighbours in the
-    token order for this to mean much.
+    only frame pairs whose distance is a multiple of 2^f / N_B remain. This is the token rule of the method's release in
+    whole blocks, the same mask where P, block_size and decay are powers of two. It takes neighbouring tokens for
+    neighbours in space: tokens in Morton order of their query points (`sculpt4d.geometry.morton`), not in the order
+    of farthest point sampling.
     """
 
     decay: float = 0.25

@@ -54,9 +54,9 @@ class Band(NamedTuple):
 
 
 class Tile(NamedTuple):
-    """Query frames [query, query + queries) see key frames [key, key + keys), `count` times, each a frame further."""
+    """Query frames [query, query + queries) see key frames [key, key + keys), `repeats` times, each a frame further."""
 
-    count: int
+    repeats: int
     query: int
     queries: int
     key: int
@@ -89,9 +89,7 @@ def _bands(strides: Sequence[int]) -> list[Band]:
     return [Band(run[0], run[-1] + 1, strides[run[0]]) for run in runs]
 
 
-def _common(
-    pattern: StridedPattern, frames: int, blocks: int, bands: Sequence[Band], chain: Sequence[int]
-) -> Layout:
+def _common(pattern: StridedPattern, frames: int, blocks: int, bands: Sequence[Band], chain: Sequence[int]) -> Layout:
     """The anchor, and all strides of a divisor chain in the one order of a frame that makes their classes runs.
 
     Blocks are sorted by their residues, coarsest first (digit reversal): class c of stride s is then the c-th of s
@@ -105,7 +103,7 @@ def _common(
         for distance in range(band.near, band.far):
             for tile in _tiles(distance, distance + 1, int(pattern.anchor), frames):
                 queries, keys = (Runs(frame * blocks, 0, length, length) for frame in (tile.query, tile.key))
-                pieces.append(Piece(1, tile.count * band.stride, queries, keys))
+                pieces.append(Piece(1, tile.repeats * band.stride, queries, keys))
     if not chain:
         return Layout(None, tuple(pieces))
     order = sorted(range(blocks), key=lambda block: [block % stride for stride in chain] + [block])
@@ -120,7 +118,7 @@ def _by_class(pattern: StridedPattern, frames: int, blocks: int, band: Band) -> 
         for tile in _tiles(band.near, band.far, int(pattern.anchor), frames) if classes else ():
             queries = Runs(start + tile.query * length, frames * length, length, tile.queries * length)
             keys = Runs(start + tile.key * length, frames * length, length, tile.keys * length)
-            pieces.append(Piece(classes, tile.count, queries, keys))
+            pieces.append(Piece(classes, tile.repeats, queries, keys))
     classwise = (range(first, blocks, stride) for first in range(stride))
     order = (frame * blocks + block for members in classwise for frame in range(frames) for block in members)
     return Layout(tuple(order), tuple(pieces))
@@ -139,14 +137,14 @@ def _packed(pattern: PackedPattern, frames: int, tokens: int) -> Iterator[Piece]
                 for tile in _tiles(band.near, band.far, int(pattern.anchor), frames):
                     queries = Runs(tile.query * tokens, 0, tokens, tile.queries * tokens)
                     keys = Runs(start + tile.key * length, 0, length, tile.keys * length)
-                    yield Piece(1, tile.count, queries, keys)
+                    yield Piece(1, tile.repeats, queries, keys)
         start += frames * length
 
 
 def _whole(tile: Tile, rows: int) -> Piece:
     """Whole frames of `rows` rows see whole frames."""
     queries = Runs(tile.query * rows, 0, rows, tile.queries * rows)
-    return Piece(1, tile.count, queries, Runs(tile.key * rows, 0, rows, tile.keys * rows))
+    return Piece(1, tile.repeats, queries, Runs(tile.key * rows, 0, rows, tile.keys * rows))
 
 
 def _anchored(anchor: bool, frames: int, bands: Sequence[Band]) -> Iterator[Tile]:
@@ -191,14 +189,14 @@ def _slices(near: int, far: int, first: int, frames: int) -> Iterator[Tile]:
 
 
 def _parts(tile: Tile, frames: int) -> Iterator[Tile]:
-    """A tile in parts of few frames; nothing for a count below one."""
-    most = max(PARTS, frames // PARTS)
-    for done in range(0, tile.count, most):
-        yield tile._replace(count=min(most, tile.count - done), query=tile.query + done, key=tile.key + done)
+    """A tile in parts of few frames, fewer where windows overlap; nothing for no repeats."""
+    most = max(PARTS, frames // PARTS) // min(tile.keys, 2)
+    for done in range(0, tile.repeats, most):
+        yield tile._replace(repeats=min(most, tile.repeats - done), query=tile.query + done, key=tile.key + done)
 
 
 def _stairs(first: int, gap: int, frames: int) -> Iterator[Tile]:
-    """Pairs of frames with i - j >= gap and j >= first, as rectangles: the largest, then the two staircases it leaves."""
+    """Pairs of frames with i - j >= gap and j >= first: the largest rectangle, then the two staircases it leaves."""
     begin = first + gap
     if begin < frames:
         middle = (begin + frames) // 2

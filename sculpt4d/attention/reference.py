@@ -22,9 +22,7 @@ def reference(q: Heads, k: Heads, v: Heads, pattern: Pattern, frames: int) -> He
 
 
 @torch.compiler.assume_constant_result
-def token_mask(
-    pattern: Pattern, frames: int, tokens: int, device: torch.device
-) -> Bool[Tensor, "q k"] | None:
+def token_mask(pattern: Pattern, frames: int, tokens: int, device: torch.device) -> Bool[Tensor, "q k"] | None:
     """Which key every query sees, token by token; None where every query sees every key."""
     return _token_mask(pattern, frames, tokens, device)
 
