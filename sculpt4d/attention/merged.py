@@ -1,50 +1,27 @@
-"""A masked attention as dense attentions over parts of the sequence, merged exactly by their log-sum-exps.
+"""The default backend: a masked attention as dense attentions over runs of rows, merged exactly by their softmax mass.
 
-Frames at one distance share one stride s, and blocks u = v (mod s) form classes that attend among themselves without a
-mask. So each signed distance is one batched dense call, the anchor one more, and partial results with softmax mass
-exp(l) combine as out = sum_i exp(l_i - L) out_i, L = logsumexp_i l_i. The backward of flash attention needs only out
-and L of the whole row, so given the merged ones it returns each piece's share of the gradients. Nothing of size N x N
-exists; any stride, block count and T is exact.
+`plan` says which runs of rows see which. Partial outputs with masses l combine as out = sum_i exp(l_i - L) out_i,
+L = logsumexp_i l_i, kept as a running pair in float32. The backward of flash attention needs only the output and mass
+of a whole row, so given the merged ones it returns each piece's share of the gradients. Nothing of size N x N exists.
+For torch.compile and checkpointing the whole is one opaque operator, with its own backward.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from functools import lru_cache
-from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sculpt4d.attention.operators import operator
 from sculpt4d.attention.patterns import PackedPattern, Pattern, SameTokenPattern, StridedPattern
-
-aten = torch.ops.aten
+from sculpt4d.attention.plan import Layout, Piece, Runs, plan
 
 Heads = Float[Tensor, "b h n d"]
-Framed = Float[Tensor, "g t p d"]
-Keys = Float[Tensor, "g t k d"]
-Place = tuple[slice, slice, slice]
-
-
-class Group(NamedTuple):
-    """Classes of one size, side by side in a frame: rows `queries` of a frame see rows `keys`, each class its own."""
-
-    classes: int
-    queries: slice
-    keys: slice
-
-
-class Level(NamedTuple):
-    """All frame pairs of one stride, on rows put in `order` first (None: as they are) so that a class is a run.
-
-    `pairs` are (query frames, key frames), matched one to one, or many query frames to the anchor frame alone.
-    """
-
-    order: Int[Tensor, " p"] | None
-    inverse: Int[Tensor, " p"] | None
-    groups: tuple[Group, ...]
-    pairs: tuple[tuple[slice, slice], ...]
+Order = tuple[int, ...] | None  # of the units of a sequence; None: frame by frame, as they come
+NOTHING = -1e30  # the mass of no key at all; finite, so that two of them merge into a third instead of NaN
 
 
 def merged(q: Heads, k: Heads, v: Heads, pattern: Pattern, frames: int) -> Heads:
@@ -55,49 +32,11 @@ def merged(q: Heads, k: Heads, v: Heads, pattern: Pattern, frames: int) -> Heads
         raise ValueError(
             f"backend merged cannot run {pattern}: it has no dense pieces. Use backend=flex or backend=reference"
         )
-    levels = plan(pattern, frames, q.shape[2] // frames, q.device)
+    pattern.blocks(q.shape[2] // frames)  # raises where they do not divide
+    packed = isinstance(pattern, PackedPattern)
     if isinstance(pattern, PackedPattern):
-        k, v = pattern.pool(k, frames), pattern.pool(v, frames)
-    framed = (x.reshape(q.shape[0] * q.shape[1], frames, -1, q.shape[3]) for x in (q, k, v))
-    return _Merge.apply(*framed, levels).view(q.shape)
-
-
-@lru_cache(maxsize=64)
-def plan(pattern: StridedPattern | PackedPattern, frames: int, tokens: int, device: torch.device) -> tuple[Level, ...]:
-    """The dense pieces of a pattern: the first level reaches every query, no pair comes twice, none is empty."""
-    blocks, whole = pattern.blocks(tokens), slice(0, tokens)
-    first = int(pattern.anchor)  # the anchor is a piece of its own: the first rows of its pyramid, which are its tokens
-    levels = (
-        [Level(None, None, (Group(1, whole, whole),), ((slice(0, frames), slice(0, 1)),))] if pattern.anchor else []
-    )
-    pairs: dict[int, list[tuple[slice, slice]]] = {}
-    for distance in range(frames):
-        stride = pattern.stride(distance)
-        here = pairs.setdefault(stride if isinstance(pattern, PackedPattern) else min(stride, blocks), [])
-        if first + distance < frames:
-            here.append((slice(first + distance, frames), slice(first, frames - distance)))
-        if distance:
-            here.append((slice(0, frames - distance), slice(distance, frames)))
-    if isinstance(pattern, PackedPattern):
-        ends = dict(zip(pattern.levels, accumulate(tokens // p for p in pattern.levels), strict=True))
-        keys = {p: slice(end - tokens // p, end) for p, end in ends.items()}
-        return (*levels, *(Level(None, None, (Group(1, whole, keys[p]),), tuple(some)) for p, some in pairs.items()))
-    return (*levels, *(_strided(s, blocks, tokens, tuple(some), device) for s, some in pairs.items()))
-
-
-def _strided(
-    stride: int, blocks: int, tokens: int, pairs: tuple[tuple[slice, slice], ...], device: torch.device
-) -> Level:
-    """Rows sorted by class. The first `blocks % stride` classes are one block longer: a group of their own."""
-    if stride == 1:
-        return Level(None, None, (Group(1, slice(0, tokens), slice(0, tokens)),), pairs)
-    size, longer = tokens // blocks, blocks % stride
-    by_class = torch.cat([torch.arange(c, blocks, stride) for c in range(stride)])
-    order = (by_class[:, None] * size + torch.arange(size)).flatten()
-    split = longer * (blocks // stride + 1) * size
-    groups = [Group(longer, slice(0, split), slice(0, split))] if longer else []
-    groups.append(Group(stride - longer, slice(split, tokens), slice(split, tokens)))
-    return Level(order.to(device), order.argsort().to(device), tuple(groups), pairs)
+        k, v = pattern.pool(k), pattern.pool(v)
+    return _attention(q, k, v, list(pattern.strides), pattern.anchor, pattern.block_size, packed, frames)[0]
 
 
 def _same_token(q: Heads, k: Heads, v: Heads, frames: int) -> Heads:
@@ -107,108 +46,147 @@ def _same_token(q: Heads, k: Heads, v: Heads, frames: int) -> Heads:
     return out.unflatten(0, q.shape[:2]).transpose(2, 3).reshape(q.shape)
 
 
-class _Merge(torch.autograd.Function):
-    """Runs the pieces of a plan; sums in float32 at least. Queries (g, t, p, d), keys and values (g, t, k, d)."""
-
-    @staticmethod
-    def forward(ctx: Any, q: Framed, k: Keys, v: Keys, levels: tuple[Level, ...]) -> Framed:
-        out = torch.zeros_like(q, dtype=torch.promote_types(q.dtype, torch.float32))
-        mass = torch.full_like(out[..., 0], -torch.inf)
-        for level in levels:
-            queries, keys, values = (_take(x, level.order) for x in (q, k, v))
-            part, share = (
-                (out, mass) if level.order is None else (torch.zeros_like(out), torch.full_like(mass, -torch.inf))
+@torch.library.custom_op("sculpt4d::merged_attention", mutates_args=())
+def _attention(
+    q: Tensor, k: Tensor, v: Tensor, strides: Sequence[int], anchor: bool, block_size: int, packed: bool, frames: int
+) -> tuple[Tensor, Tensor]:
+    """Output and, in float32 at least, softmax mass of every query."""
+    layouts, size = _planned(tuple(strides), anchor, block_size, packed, frames, q.shape[2])
+    run = operator(q.device, q.dtype, q.shape[3])
+    order = None
+    out = torch.zeros_like(q, dtype=_wide(q), memory_format=torch.contiguous_format).flatten(0, 1)
+    mass = torch.full_like(out[..., :1], NOTHING)
+    for layout in layouts:
+        queries, keys, values = (_ordered(x, None, layout.order, size) for x in (q, k, v))
+        out, mass = (_ordered(x, order, layout.order, size) for x in (out, mass))
+        order = layout.order
+        for piece in layout.pieces:
+            part, share = run.forward(
+                _fold(queries, piece, piece.queries, size),
+                _fold(keys, piece, piece.keys, size),
+                _fold(values, piece, piece.keys, size),
             )
-            for batch, rows, columns in _pieces(level):
-                piece = _dense(_fold(queries[rows], batch), _fold(keys[columns], batch), _fold(values[columns], batch))
-                _add(part[rows], share[rows], *piece)
-            if level.order is not None:
-                _add(out, mass, _take(part, level.inverse), _take(share, level.inverse))
-        result = out.to(q.dtype)
-        ctx.save_for_backward(q, k, v, result, mass)
-        ctx.levels = levels
-        return result
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Framed) -> tuple[Framed, Keys, Keys, None]:
-        q, k, v, out, mass = ctx.saved_tensors
-        sums = [torch.zeros_like(x, dtype=mass.dtype) for x in (q, k, v)]
-        for level in ctx.levels:
-            queries, grads, outs, masses = (_take(x, level.order) for x in (q, grad, out, mass[..., None]))
-            keys, values = _take(k, level.order), _take(v, level.order)
-            parts = sums if level.order is None else [torch.zeros_like(x) for x in sums]
-            for batch, rows, columns in _pieces(level):
-                shares = _dense_backward(
-                    *(_fold(x[rows], batch) for x in (grads, queries)),
-                    *(_fold(x[columns], batch) for x in (keys, values)),
-                    *(_fold(x[rows], batch) for x in (outs, masses)),
-                )
-                for part, place, share in zip(parts, (rows, columns, columns), shares, strict=True):
-                    part[place] += share.reshape(part[place].shape)
-            if level.order is not None:
-                for total, part in zip(sums, parts, strict=True):
-                    total += _take(part, level.inverse)
-        return sums[0].to(q.dtype), sums[1].to(k.dtype), sums[2].to(v.dtype), None
+            _merge(_runs(out, piece, piece.queries, size), _runs(mass, piece, piece.queries, size), part, share)
+        del queries, keys, values
+    out, mass = (_ordered(x, order, None, size) for x in (out, mass))
+    return out.to(q.dtype).view(q.shape), mass.view(q.shape[:3])
 
 
-def _pieces(level: Level) -> Iterator[tuple[int, Place, Place]]:
-    """Independent attentions in the piece, then the places of its queries and of its keys in (g, t, p, ...) tensors."""
-    for queries, keys in level.pairs:
-        for group in level.groups:
-            batch = (keys.stop - keys.start) * group.classes
-            yield batch, (slice(None), queries, group.queries), (slice(None), keys, group.keys)
-
-
-def _take(rows: Tensor, order: Tensor | None) -> Tensor:
-    """Rows of every frame in another order."""
-    return rows if order is None else rows.index_select(2, order)
-
-
-def _fold(piece: Tensor, batch: int) -> Tensor:
-    """(g, t, p, d) as (g, batch, rows, d)."""
-    return piece.reshape(piece.shape[0], batch, -1, piece.shape[3])
-
-
-def _add(out: Tensor, mass: Tensor, piece: Tensor, piece_mass: Tensor) -> None:
-    """Merges a partial result into the running one, in place; a mass of -inf is an empty sum."""
-    piece, piece_mass = piece.reshape(out.shape), piece_mass.reshape(mass.shape).to(mass.dtype)
-    out.lerp_(piece.to(out.dtype), torch.sigmoid(piece_mass - mass)[..., None])
-    torch.logaddexp(mass, piece_mass, out=mass)
-
-
-def _dense(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """Dense attention (g, c, n, d) and the log of its softmax mass (g, c, n), by the device's flash operator."""
-    if q.is_cpu:
-        return aten._scaled_dot_product_flash_attention_for_cpu(q, k, v)
-    if q.is_cuda and q.dtype in (torch.float16, torch.bfloat16):
-        return aten._scaled_dot_product_flash_attention(q, k, v)[:2]
-    if q.is_cuda and q.dtype == torch.float32:
-        out, mass, *_ = aten._scaled_dot_product_efficient_attention(q, k, v, None, True)
-        return out, mass[..., : q.shape[2]]
-    logits = q @ k.transpose(-1, -2) * q.shape[3] ** -0.5
-    return logits.softmax(-1) @ v, logits.logsumexp(-1)
-
-
-def _dense_backward(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, mass: Tensor
+@torch.library.custom_op("sculpt4d::merged_attention_backward", mutates_args=())
+def _gradients(
+    grad: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    mass: Tensor,
+    strides: Sequence[int],
+    anchor: bool,
+    block_size: int,
+    packed: bool,
+    frames: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """A piece's share of the gradients of q, k, v; `out` and `mass` (g, c, n, 1) are those of the whole rows."""
-    mass, no = mass[..., 0].contiguous(), torch.empty(0, dtype=torch.int64, device=q.device)  # no: unused random state
-    if q.is_cpu:
-        if q.shape[2] < 512:  # this operator takes three times as long on short bfloat16 rows as on float32 ones
-            grad, q, k, v, out = (x.to(mass.dtype) for x in (grad, q, k, v, out))
-        return aten._scaled_dot_product_flash_attention_for_cpu_backward(grad, q, k, v, out, mass, 0.0, False)
-    if q.is_cuda and q.dtype in (torch.float16, torch.bfloat16):
-        shape = (None, None, q.shape[2], k.shape[2])
-        return aten._scaled_dot_product_flash_attention_backward(grad, q, k, v, out, mass, *shape, 0.0, False, no, no)
-    if q.is_cuda and q.dtype == torch.float32:
-        mass = F.pad(mass, (0, -mass.shape[2] % 32), value=torch.inf)  # the kernel reads whole rows of 32
-        wanted = [True, True, True, False]
-        return aten._scaled_dot_product_efficient_attention_backward(
-            grad, q, k, v, None, out, mass, no, no, 0.0, wanted
-        )[:3]
-    scale = q.shape[3] ** -0.5
-    weights = (q @ k.transpose(-1, -2) * scale - mass[..., None]).exp()
-    inner = weights * (grad @ v.transpose(-1, -2) - (grad * out).sum(-1, keepdim=True)) * scale
-    return inner @ k, inner.transpose(-1, -2) @ q, weights.transpose(-1, -2) @ grad
+    """Gradients of queries, keys and values."""
+    layouts, size = _planned(tuple(strides), anchor, block_size, packed, frames, q.shape[2])
+    run = operator(q.device, q.dtype, q.shape[3])
+    order = None
+    sums = [torch.zeros_like(x, dtype=_wide(q), memory_format=torch.contiguous_format).flatten(0, 1) for x in (q, k, v)]
+    for layout in layouts:
+        rows = [_ordered(x, None, layout.order, size) for x in (grad, q, k, v, out, mass[..., None])]
+        for index in range(3):
+            sums[index] = _ordered(sums[index], order, layout.order, size)
+        order = layout.order
+        for piece in layout.pieces:
+            asked = (piece.queries, piece.keys, piece.keys)
+            sides = (piece.queries, *asked, piece.queries, piece.queries)
+            g, a, b, c, o, m = (_fold(x, piece, side, size) for x, side in zip(rows, sides, strict=True))
+            shares = run.backward(g, a, b, c, o, m[..., 0].contiguous())
+            for total, side, share in zip(sums, asked, shares, strict=True):
+                _add(total, piece, side, size, share)
+            del g, a, b, c, o, m, shares, share
+        del rows
+    done = []
+    for like in (q, k, v):  # one at a time, for the memory
+        done.append(_ordered(sums.pop(0), order, None, size).to(like.dtype).view(like.shape))
+    return done[0], done[1], done[2]
+
+
+@_attention.register_fake
+def _(q: Tensor, k: Tensor, v: Tensor, *plan: Any) -> tuple[Tensor, Tensor]:
+    return q.new_empty(q.shape), q.new_empty(q.shape[:3], dtype=_wide(q))
+
+
+@_gradients.register_fake
+def _(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+    return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(*inputs[:3], *output)
+    ctx.plan = inputs[3:]
+
+
+def _backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    return (*_gradients(grad, *ctx.saved_tensors, *ctx.plan), *(None for _ in ctx.plan))
+
+
+_attention.register_autograd(_backward, setup_context=_save)
+
+
+@lru_cache(maxsize=256)
+def _planned(
+    strides: tuple[int, ...], anchor: bool, block_size: int, packed: bool, frames: int, length: int
+) -> tuple[tuple[Layout, ...], int]:
+    """The plan and the rows of one of its units: a block, for packed keys a token."""
+    if packed:
+        return plan(PackedPattern(strides, anchor, block_size), frames, length // frames), 1
+    return plan(StridedPattern(strides, anchor, block_size), frames, length // frames // block_size), block_size
+
+
+def _wide(x: Tensor) -> torch.dtype:
+    """Of sums."""
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+@lru_cache(maxsize=64)
+def _index(old: Order, new: Order, device: torch.device) -> Int[Tensor, " n"] | None:
+    """Where the rows of one order of a sequence are in another; None where they stay."""
+    if old == new:
+        return None
+    place = {row: index for index, row in enumerate(old)} if old else range(len(new or ()))
+    return torch.tensor([place[row] for row in new or range(len(old or ()))], device=device)
+
+
+def _ordered(x: Tensor, old: Order, new: Order, size: int) -> Tensor:
+    """(b, h, n, d) or (g, n, d), units of `size` rows in the old order, as contiguous (g, n, d) in the new one."""
+    x, index = x.flatten(0, -3), _index(old, new, x.device)
+    return x.contiguous() if index is None else x.unflatten(1, (-1, size)).index_select(1, index).flatten(1, 2)
+
+
+def _runs(x: Tensor, piece: Piece, runs: Runs, size: int) -> Tensor:
+    """The runs of contiguous (g, n, d), as a view (g, classes, frames, rows, d)."""
+    unit = size * x.shape[2]
+    shape = (x.shape[0], piece.classes, piece.frames, runs.length * size, x.shape[2])
+    strides = (x.stride(0), runs.class_step * unit, runs.frame_step * unit, x.shape[2], 1)
+    return x.as_strided(shape, strides, runs.start * unit)
+
+
+def _fold(x: Tensor, piece: Piece, runs: Runs, size: int) -> Tensor:
+    """The runs as one dimension, (g, classes * frames, rows, d): a view where the steps allow it."""
+    return _runs(x, piece, runs, size).flatten(1, 2)
+
+
+def _merge(out: Tensor, mass: Tensor, part: Tensor, share: Tensor) -> None:
+    """Merges a partial result into the running one (..., rows, d), (..., rows, 1), in place."""
+    share = share.reshape(mass.shape).contiguous()  # half of the time of a merge otherwise
+    out.lerp_(part.reshape(out.shape).to(out.dtype), torch.sigmoid(share - mass))
+    torch.logaddexp(mass, share, out=mass)
+
+
+def _add(total: Tensor, piece: Piece, runs: Runs, size: int, share: Tensor) -> None:
+    """Adds a piece's gradients to the rows they belong to; overlapping windows one frame of them after the other."""
+    share = share.unflatten(1, (piece.classes, piece.frames))
+    step = runs.frame_step if piece.frames > 1 else runs.length
+    for offset in range(0, runs.length, step):
+        part = runs._replace(start=runs.start + offset, length=min(step, runs.length - offset))
+        _runs(total, piece, part, size).add_(share[:, :, :, offset * size : (offset + part.length) * size])

@@ -93,8 +93,10 @@ class RadialPattern:
 
     Frames at distance d <= 1 and the anchor (frame 0, the attention sink) are seen whole. Farther, with band f =
     floor(log2 d), block u sees block v when |u - v| <= max(1, decay * N_B / 2^f); once N_B / 2^f is below one block,
-    only frame pairs whose distance is a multiple of 2^f / N_B remain. Neighbours in a frame must be neighbours in the
-    token order for this to mean much.
+    only frame pairs whose distance is a multiple of 2^f / N_B remain. This is the token rule of the method's release in
+    whole blocks, the same mask where P, block_size and decay are powers of two. It takes neighbouring tokens for
+    neighbours in space: tokens in Morton order of their query points (`sculpt4d.geometry.morton`), not in the order
+    of farthest point sampling.
     """
 
     decay: float = 0.25
@@ -133,8 +135,8 @@ class PackedPattern:
     """Far frames are seen blurred instead of thinned: keys and values averaged over p tokens (after FramePack).
 
     Frame i sees frame j through averages of p = strides[min(|i - j|, len(strides) - 1)] tokens, the anchor frame
-    unblurred. The keys of a frame are its pyramid: one level for each p in `levels`, finest first, so a mask has more
-    columns than rows.
+    unblurred. The keys are a pyramid, one level for each p in `levels`, finest first, every level frame by frame; so a
+    mask has more columns than rows.
     """
 
     strides: Sequence[int] = (1, 2, 4, 8)
@@ -155,10 +157,11 @@ class PackedPattern:
         return self.strides[min(distance, len(self.strides) - 1)]
 
     def mask(self, frames: int, blocks: int) -> Bool[Tensor, "q k"]:
-        """Visible (query block, key block) pairs; columns run frame by frame, inside a frame level by level."""
+        """Visible (query block, key block) pairs; columns run level by level, inside a level frame by frame."""
         frame, _ = _rows(frames, blocks)
-        level = torch.cat([torch.full((-(-blocks // p),), p) for p in self.levels])
-        key_frame, key_level = torch.arange(frames).repeat_interleave(len(level)), level.repeat(frames)
+        counts = [-(-blocks // p) for p in self.levels]
+        key_level = torch.cat([torch.full((frames * count,), p) for p, count in zip(self.levels, counts, strict=True)])
+        key_frame = torch.cat([torch.arange(frames).repeat_interleave(count) for count in counts])
         distance = (frame[:, None] - key_frame).abs()
         wanted = torch.tensor(self.strides)[distance.clamp(max=len(self.strides) - 1)]
         if self.anchor:
@@ -179,11 +182,9 @@ class PackedPattern:
                 )
         return _split(tokens, self.block_size)
 
-    def pool(self, tokens: Float[Tensor, "b h n d"], frames: int) -> Float[Tensor, "b h k d"]:
-        """Keys or values of `frames` frames as pyramids, in the column order of `mask`."""
-        framed = tokens.unflatten(2, (frames, -1))
-        levels = [framed if p == 1 else framed.unflatten(3, (-1, p)).mean(4) for p in self.levels]
-        return torch.cat(levels, dim=3).flatten(2, 3)
+    def pool(self, tokens: Float[Tensor, "b h n d"]) -> Float[Tensor, "b h k d"]:
+        """Keys or values of `frames` frames as a pyramid, in the column order of `mask`."""
+        return torch.cat([tokens if p == 1 else tokens.unflatten(2, (-1, p)).mean(3) for p in self.levels], dim=2)
 
 
 def _rows(frames: int, blocks: int) -> tuple[Int[Tensor, " q"], Int[Tensor, " q"]]:

@@ -87,6 +87,22 @@ def test_radial_mask_is_its_definition(frames, blocks, decay, anchor):
                     assert mask[i * blocks + u, j * blocks + v] == visible
 
 
+@pytest.mark.parametrize("decay", [1.0, 0.5, 0.25])
+@pytest.mark.parametrize("distance", [0, 1, 2, 5, 8, 33, 64, 96, 100])
+def test_radial_blocks_are_those_of_the_token_rule_of_its_release(decay, distance):
+    """Token by token at 4096 tokens; a block survives if enough of its columns are filled by more than a third."""
+    size, tokens = 128, torch.arange(4096)
+    band = max(distance, 1).bit_length() - 1
+    reach = 8192 / 2 ** (band + 1)  # of the next power of two above the tokens of a frame
+    near = (tokens[:, None] - tokens).abs() <= (max(size, decay * reach) if distance > 1 else 4096)
+    if reach < size and distance % (size / reach):
+        near = torch.zeros_like(near)
+    filled = near.view(32, size, 32, size).sum(1, dtype=torch.int32)
+    survives = (3 * filled > size).sum(2) > 0.6 * (filled > 0).sum(2)
+    row = RadialPattern(decay, anchor=False).mask(distance + 1, 32)[:32]
+    assert torch.equal(row[:, 32 * distance :], survives)
+
+
 def test_a_radial_band_thinner_than_a_block_keeps_frame_pairs_at_its_period():
     row = RadialPattern(1.0, anchor=False).mask(9, 1)[0]
     assert row.nonzero().flatten().tolist() == [0, 1, 2, 4, 8]
@@ -102,7 +118,7 @@ def test_packed_queries_see_exactly_one_level_of_every_frame(strides, anchor):
     frames, tokens = 4, 8
     pattern = PackedPattern(strides, anchor, block_size=1)
     levels = sorted(set(strides) | ({1} if anchor else set()))
-    columns = [(j, p) for j in range(frames) for p in levels for _ in range(tokens // p)]
+    columns = [(j, p) for p in levels for j in range(frames) for _ in range(tokens // p)]
     mask = pattern.mask(frames, tokens)
     assert mask.shape == (frames * tokens, len(columns))
     for row in range(frames * tokens):
@@ -113,8 +129,8 @@ def test_packed_queries_see_exactly_one_level_of_every_frame(strides, anchor):
 
 def test_packed_keys_are_averages_in_the_column_order_of_the_mask():
     tokens = torch.arange(8.0).view(1, 1, 8, 1)
-    pooled = PackedPattern((1, 2), anchor=True, block_size=1).pool(tokens, frames=2)
-    assert pooled.flatten().tolist() == [0, 1, 2, 3, 0.5, 2.5, 4, 5, 6, 7, 4.5, 6.5]
+    pooled = PackedPattern((1, 2), anchor=True, block_size=1).pool(tokens)
+    assert pooled.flatten().tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 0.5, 2.5, 4.5, 6.5]
 
 
 def test_lists_of_yaml_become_tuples_so_that_patterns_hash():

@@ -1,0 +1,205 @@
+"""A masked attention as a handful of dense ones: which runs of rows attend to which, as plain numbers.
+
+Frames at one distance share one stride s, and blocks u = v (mod s) form classes that attend among themselves without a
+mask. Neighbours at stride 1 are one dense window of frames, the anchor one call for all frames that do not neighbour
+it, a distance at stride s as many dense attentions as frame pairs times classes, and the distances beyond the last
+stride a staircase of (query frame, key frame) pairs cut into rectangles. So that classes are runs of rows, blocks are
+put in another order first: one order of a frame serves every stride of a divisor chain (1 | 2 | 4 | ... | N_B), and the
+strides outside the chain, as well as the staircase, have a layout of their own, class by class. Whatever the strides,
+block count and number of frames, every visible pair of blocks is visited once and no other.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import groupby
+from typing import NamedTuple
+
+from sculpt4d.attention.patterns import PackedPattern, StridedPattern
+
+PARTS = 4  # pieces that the frames of one distance make at least, which bounds the memory of their gradients
+STAIRS = 3  # distances at the last stride from which on a staircase repays the copy into a layout of its own
+
+
+class Runs(NamedTuple):
+    """Runs of `length` rows; the run of class c and frame f begins at row start + c * class_step + f * frame_step."""
+
+    start: int
+    class_step: int
+    frame_step: int
+    length: int
+
+
+class Piece(NamedTuple):
+    """classes * frames dense attentions: every run of queries sees the run of keys with its class and frame."""
+
+    classes: int
+    frames: int
+    queries: Runs
+    keys: Runs
+
+
+class Layout(NamedTuple):
+    """Pieces over rows in another order: row r is row order[r] of the sequence (None: as it is)."""
+
+    order: tuple[int, ...] | None
+    pieces: tuple[Piece, ...]
+
+
+class Band(NamedTuple):
+    """Frames at near <= |i - j| < far attend at one stride."""
+
+    near: int
+    far: int
+    stride: int
+
+
+class Tile(NamedTuple):
+    """Query frames [query, query + queries) see key frames [key, key + keys), `repeats` times, each a frame further."""
+
+    repeats: int
+    query: int
+    queries: int
+    key: int
+    keys: int
+
+
+@lru_cache(maxsize=256)
+def plan(pattern: StridedPattern | PackedPattern, frames: int, blocks: int) -> tuple[Layout, ...]:
+    """Layouts whose pieces are the pattern's mask of `frames` frames of `blocks` blocks, rows being blocks.
+
+    For a packed pattern rows are tokens, its `blocks` are the tokens of a frame, and keys are those of its `pool`.
+    """
+    if isinstance(pattern, PackedPattern):
+        return (Layout(None, tuple(_packed(pattern, frames, blocks))),)
+    bands = _bands([min(pattern.stride(distance), blocks) for distance in range(frames)])
+    own = [band for band in bands if band.stride > 1 and band.far == frames and band.far - band.near >= STAIRS]
+    chain: list[int] = []
+    for stride in sorted({band.stride for band in bands if band not in own} - {1}):
+        if blocks % stride == 0 and stride % (chain[-1] if chain else 1) == 0:
+            chain.append(stride)
+    shared = [band for band in bands if band not in own and band.stride in (1, *chain)]
+    layouts = [_common(pattern, frames, blocks, shared, chain)]
+    layouts += [_by_class(pattern, frames, blocks, band) for band in bands if band not in shared]
+    return tuple(layout for layout in layouts if layout.pieces)
+
+
+def _bands(strides: Sequence[int]) -> list[Band]:
+    """Runs of equal strides over the distances 0, 1, 2, ..."""
+    runs = [list(run) for _, run in groupby(range(len(strides)), key=lambda distance: strides[distance])]
+    return [Band(run[0], run[-1] + 1, strides[run[0]]) for run in runs]
+
+
+def _common(pattern: StridedPattern, frames: int, blocks: int, bands: Sequence[Band], chain: Sequence[int]) -> Layout:
+    """The anchor, and all strides of a divisor chain in the one order of a frame that makes their classes runs.
+
+    Blocks are sorted by their residues, coarsest first (digit reversal): class c of stride s is then the c-th of s
+    equal parts of the frame.
+    """
+    pieces = [_whole(tile, blocks) for tile in _anchored(pattern.anchor, frames, bands)]
+    for band in bands:
+        if band.stride == 1:
+            continue
+        length = blocks // band.stride
+        for distance in range(band.near, band.far):
+            for tile in _tiles(distance, distance + 1, int(pattern.anchor), frames):
+                queries, keys = (Runs(frame * blocks, 0, length, length) for frame in (tile.query, tile.key))
+                pieces.append(Piece(1, tile.repeats * band.stride, queries, keys))
+    if not chain:
+        return Layout(None, tuple(pieces))
+    order = sorted(range(blocks), key=lambda block: [block % stride for stride in chain] + [block])
+    return Layout(tuple(frame * blocks + block for frame in range(frames) for block in order), tuple(pieces))
+
+
+def _by_class(pattern: StridedPattern, frames: int, blocks: int, band: Band) -> Layout:
+    """One stride, class by class, inside a class frame by frame; the first blocks % s classes are one block longer."""
+    stride, pieces = band.stride, []
+    short, longer = divmod(blocks, stride)
+    for classes, start, length in ((longer, 0, short + 1), (stride - longer, longer * frames * (short + 1), short)):
+        for tile in _tiles(band.near, band.far, int(pattern.anchor), frames) if classes else ():
+            queries = Runs(start + tile.query * length, frames * length, length, tile.queries * length)
+            keys = Runs(start + tile.key * length, frames * length, length, tile.keys * length)
+            pieces.append(Piece(classes, tile.repeats, queries, keys))
+    classwise = (range(first, blocks, stride) for first in range(stride))
+    order = (frame * blocks + block for members in classwise for frame in range(frames) for block in members)
+    return Layout(tuple(order), tuple(pieces))
+
+
+def _packed(pattern: PackedPattern, frames: int, tokens: int) -> Iterator[Piece]:
+    """Every distance sees whole frames of one level; the levels follow each other, each frame by frame."""
+    bands = _bands([pattern.stride(distance) for distance in range(frames)])
+    for tile in _anchored(pattern.anchor, frames, bands):
+        yield _whole(tile, tokens)
+    start = 0
+    for level in pattern.levels:
+        length = tokens // level
+        for band in bands:
+            if band.stride == level > 1:
+                for tile in _tiles(band.near, band.far, int(pattern.anchor), frames):
+                    queries = Runs(tile.query * tokens, 0, tokens, tile.queries * tokens)
+                    keys = Runs(start + tile.key * length, 0, length, tile.keys * length)
+                    yield Piece(1, tile.repeats, queries, keys)
+        start += frames * length
+
+
+def _whole(tile: Tile, rows: int) -> Piece:
+    """Whole frames of `rows` rows see whole frames."""
+    queries = Runs(tile.query * rows, 0, rows, tile.queries * rows)
+    return Piece(1, tile.repeats, queries, Runs(tile.key * rows, 0, rows, tile.keys * rows))
+
+
+def _anchored(anchor: bool, frames: int, bands: Sequence[Band]) -> Iterator[Tile]:
+    """Whole frames seen whole: the anchor, and every band of stride 1. Windows that hold frame 0 bring it along."""
+    near = 0
+    for band in bands:
+        if band.stride == 1:
+            near = near or (band.far if band.near == 0 else 0)
+            yield from _tiles(band.near, band.far, int(anchor and band.near > 0), frames)
+    if anchor and near < frames:
+        yield Tile(1, near, frames - near, 0, 1)
+
+
+def _tiles(near: int, far: int, first: int, frames: int) -> Iterator[Tile]:
+    """Every pair of frames (i, j) with near <= |i - j| < far and j >= first, once."""
+    if near == 0 and far >= frames:
+        if first < frames:
+            yield Tile(1, 0, frames, first, frames - first)
+    elif near == 0:
+        width = 2 * far - 1
+        for frame in (*range(min(first + far - 1, frames)), *range(max(frames - far + 1, first + far - 1), frames)):
+            begin, end = max(first, frame - far + 1), min(frames, frame + far)
+            if begin < end:
+                yield Tile(1, frame, 1, begin, end - begin)
+        yield from _parts(Tile(frames - first - 2 * far + 2, first + far - 1, 1, first, width), frames)
+    elif far >= frames:
+        yield from _stairs(first, near, frames)
+        yield from (Tile(1, key, keys, query, queries) for _, query, queries, key, keys in _stairs(0, near, frames))
+    else:
+        yield from _slices(near, far, first, frames)
+
+
+def _slices(near: int, far: int, first: int, frames: int) -> Iterator[Tile]:
+    """The distances of a band, back in time and then forth, as key frames side by side."""
+    width = far - near
+    for frame in range(first + near, min(first + far - 1, frames)):
+        yield Tile(1, frame, 1, first, frame - near + 1 - first)
+    yield from _parts(Tile(frames - first - far + 1, first + far - 1, 1, first, width), frames)
+    yield from _parts(Tile(frames - far + 1, 0, 1, near, width), frames)
+    for frame in range(max(frames - far + 1, 0), frames - near):
+        yield Tile(1, frame, 1, frame + near, frames - near - frame)
+
+
+def _parts(tile: Tile, frames: int) -> Iterator[Tile]:
+    """A tile in parts of few frames, fewer where windows overlap; nothing for no repeats."""
+    most = max(PARTS, frames // PARTS) // min(tile.keys, 2)
+    for done in range(0, tile.repeats, most):
+        yield tile._replace(repeats=min(most, tile.repeats - done), query=tile.query + done, key=tile.key + done)
+
+
+def _stairs(first: int, gap: int, frames: int) -> Iterator[Tile]:
+    """Pairs of frames with i - j >= gap and j >= first: the largest rectangle, then the two staircases it leaves."""
+    begin = first + gap
+    if begin < frames:
+        middle = (begin + frames) // 2
+        yield Tile(1, middle, frames - middle, first, middle - gap + 1 - first)
+        yield from _stairs(first, gap, middle)
+        yield from _stairs(middle - gap + 1, gap, frames)

@@ -1,0 +1,37 @@
+"""What a computation costs: seconds by a clock that other processes do not move, candidates in turns."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from statistics import median
+
+import torch
+
+
+def seconds(run: Callable[[], object], device: torch.device) -> float:
+    """Process time on the CPU, which a busy machine stretches little; elsewhere wall time of the finished work."""
+    if device.type == "cpu":
+        start = time.process_time()
+        run()
+        return time.process_time() - start
+    torch.accelerator.synchronize(device)
+    start = time.perf_counter()
+    run()
+    torch.accelerator.synchronize(device)
+    return time.perf_counter() - start
+
+
+def rounds(runs: Mapping[str, Callable[[], object]], count: int, device: torch.device) -> Iterator[tuple[str, float]]:
+    """`count` times every candidate after the other, after a first time that does not count."""
+    for run in runs.values():
+        run()
+    for _ in range(count):
+        for name, run in runs.items():
+            yield name, seconds(run, device)
+
+
+def medians(times: Iterator[tuple[str, float]]) -> dict[str, float]:
+    """Median seconds of each candidate."""
+    found: dict[str, list[float]] = {}
+    for name, taken in times:
+        found.setdefault(name, []).append(taken)
+    return {name: median(taken) for name, taken in found.items()}
