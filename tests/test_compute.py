@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from experiments import full_size
+from sculpt4d.attention import merged
 from sculpt4d.attention.backends import attend
 from sculpt4d.attention.patterns import StridedPattern
 from sculpt4d.compute import Evaluation, Sampling, count_decoding, count_evaluation, count_sampling, pairs
@@ -23,8 +24,24 @@ from sculpt4d.sampler import Euler
 
 LATENTS, CONTEXT, WIDTH, DEPTH = 4096, 1370, 2048, 21
 DENSE = StridedPattern(strides=(1,), anchor=False)
-CPU_ATTENTION = {  # torch knows the cost of the attention kernels of CUDA alone
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v)
+
+
+def merged_flop_count(q: torch.Size, k: torch.Size, v: torch.Size, *rest: Any, **_: Any) -> int:
+    """Of the opaque operator: the dense attentions that its plan runs, each counted as torch counts one."""
+    strides, anchor, block_size, packed, frames = rest
+    layouts, size = merged._planned(tuple(strides), anchor, block_size, packed, frames, q[2])
+    total = 0
+    for piece in (piece for layout in layouts for piece in layout.pieces):
+        queries, keys = (
+            (piece.classes * piece.frames, rows * size) for rows in (piece.queries.length, piece.keys.length)
+        )
+        total += sdpa_flop_count(*((q[0] * q[1], *side, q[3]) for side in (queries, keys, keys)))
+    return total
+
+
+ATTENTION = {  # torch knows the cost of the attention kernels of CUDA alone
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
+    torch.ops.sculpt4d.merged_attention: merged_flop_count,
 }
 MODULES = {  # of each component; scores are the batched products outside the projections of an attention
     "latent_embedding": r"x_embedder",
@@ -66,7 +83,7 @@ def on_meta(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def counted(run: Callable[[], Any]) -> FlopCounterMode:
     """torch's counter after a run."""
-    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as counter:
+    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter:
         run()
     return counter
 

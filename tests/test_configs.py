@@ -120,3 +120,12 @@ def test_every_attention_takes_a_training_step_and_generates(
     assert any(block.temporal.out_proj.weight.any() for block in pipeline.denoiser.blocks)
     sequence = pipeline.generate(torch.rand(4, 3, 16, 16), seed=0)
     assert len(sequence.frames) == 4
+
+
+@pytest.mark.parametrize("attention, order", [("radial", "morton"), ("blockmask_decay", "fps")])
+@pytest.mark.parametrize("root", ["train", "evaluate"])
+def test_the_data_sort_tokens_as_the_mask_wants_them(
+    root: str, attention: str, order: str, configure: Callable[..., DictConfig]
+):
+    for data in ("synthetic", "folder", "objaverse4d"):
+        assert configure(root, f"attention={attention}", f"data={data}").data.settings.token_order == order

@@ -95,13 +95,14 @@ class RadialPattern:
     floor(log2 d), block u sees block v when |u - v| <= max(1, decay * N_B / 2^f); once N_B / 2^f is below one block,
     only frame pairs whose distance is a multiple of 2^f / N_B remain. This is the token rule of the method's release in
     whole blocks, the same mask where P, block_size and decay are powers of two. It takes neighbouring tokens for
-    neighbours in space: tokens in Morton order of their query points (`sculpt4d.geometry.morton`), not in the order
-    of farthest point sampling.
+    neighbours in space: `token_order` tells the data how to sort query points (`sculpt4d.geometry.morton`); in the
+    order of farthest point sampling, fps, the band would be a random sample.
     """
 
     decay: float = 0.25
     anchor: bool = True
     block_size: int = 128
+    token_order: str = "morton"
 
     def __post_init__(self) -> None:
         if not self.decay > 0:
