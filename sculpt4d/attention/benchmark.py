@@ -10,34 +10,25 @@ time, which a busy machine stretches little, of one thread unless told otherwise
 
 import argparse
 import json
-import platform
 import sys
-from collections.abc import Callable, Sequence
-from functools import cache, partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
-from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from sculpt4d.attention.backends import BACKENDS, Backend, Case, choose
-from sculpt4d.attention.measure import error, extra_memory, inputs, work
+from sculpt4d.attention.backends import BACKENDS, Case
+from sculpt4d.attention.comparison import DTYPES, compare, messages
 from sculpt4d.attention.patterns import Pattern
 from sculpt4d.attention.plot import draw
-from sculpt4d.attention.timing import medians, rounds
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp64": torch.float64}
 PLOTTED = (4, 8, 16, 32, 64)  # frames
-WHOLE_MASK = 2**28  # entries of a mask up to which `reference` runs unasked
-messages = Console(stderr=True)
+COUNTS = ("frames", "tokens", "heads", "width", "block", "rounds", "threads")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -51,28 +42,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """One report, or with `plot` one for each number of frames."""
+    if any(vars(options)[name] < 1 for name in COUNTS):
+        raise ValueError(f"{', '.join(COUNTS)} are whole numbers from 1 up: correct them")
     device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     torch.set_num_threads(options.threads)
-    pattern = configured(options.pattern, options.block)
+    pattern, dtype = configured(options.pattern, options.block), DTYPES[options.dtype]
     names = options.backends.split(",") if options.backends else None
-    cases = {
-        frames: Case(
-            pattern,
-            frames,
-            options.tokens,
-            options.heads,
-            options.width,
-            DTYPES[options.dtype],
-            device,
-            options.backward,
-        )
-        for frames in (PLOTTED if options.plot else (options.frames,))
-    }
-    reports = {frames: compare(case, names, options.rounds) for frames, case in cases.items()}
+    reports = {}
+    for frames in PLOTTED if options.plot else (options.frames,):
+        shape = (frames, options.tokens, options.heads, options.width)
+        reports[frames] = compare(Case(pattern, *shape, dtype, device, options.backward), names, options.rounds)
     if options.plot:
-        draw(
-            options.plot, reports, f"{options.pattern}, {options.tokens} tokens a frame, {options.dtype}, {device.type}"
-        )
+        title = f"{options.pattern}, {options.tokens} tokens a frame, {options.dtype}, {device.type}"
+        draw(options.plot, reports, title)
         messages.print(f"picture: {options.plot}")
     found = list(reports.values())
     if options.json:
@@ -92,106 +74,6 @@ def configured(name: str, block: int) -> Pattern:
     return instantiate(config.attention)
 
 
-def compare(case: Case, names: Sequence[str] | None, count: int) -> dict[str, Any]:
-    """Time, error and memory of the backends that can run a case, or of those named."""
-    given = inputs(case)
-    unit = given.q.numel() * given.q.element_size()
-    chosen, reason = choose("auto", case)
-    runs: dict[str, Callable[[], object]] = {
-        f"dense {name}": work(run, case, given) for name, run in dense(case).items()
-    }
-    errors: dict[str, float] = {}
-    for name in names or BACKENDS:
-        if name not in BACKENDS:
-            raise ValueError(f"there is no attention backend {name!r}: pass --backends {','.join(BACKENDS)}")
-        left_out = None if names else _unasked(name, case)
-        try:
-            if not left_out:
-                errors[name] = error(BACKENDS[name], case, given)
-                runs[name] = work(BACKENDS[name], case, given)
-        except (ValueError, ImportError) as refusal:
-            if names:
-                raise
-            left_out = str(refusal)
-        if left_out:
-            _announce(f"without {name}: {left_out}")
-    with Progress(console=messages, transient=True) as bar:
-        turns = bar.track(
-            rounds(runs, count, case.device), total=count * len(runs), description=f"{case.frames} frames"
-        )
-        times = medians(iter(turns))
-    fastest = min((name for name in times if name.startswith("dense ")), key=lambda name: times[name])
-    density = case.pattern.density(case.frames, case.pattern.blocks(case.tokens))
-    rows = []
-    for name in errors:
-        ratio, memory = times[name] / times[fastest], extra_memory(runs[name], case.device)
-        row = {"backend": name, "seconds": times[name], "ratio": ratio, "efficiency": density / ratio}
-        rows.append(row | {"error": errors[name], "memory": None if memory is None else memory / unit})
-    dense_memory = extra_memory(runs[fastest], case.device)
-    return {
-        "chosen": chosen,
-        "reason": reason,
-        "density": density,
-        "dense": fastest.removeprefix("dense "),
-        "dense_seconds": times[fastest],
-        "dense_memory": None if dense_memory is None else dense_memory / unit,
-        "rows": rows,
-        "shape": _shape(case),
-        "machine": _machine(case.device),
-    }
-
-
-def dense(case: Case) -> dict[str, Backend]:
-    """Unmasked attention by the operators that PyTorch has for the case."""
-    q = inputs(case._replace(frames=1)).q.requires_grad_(case.gradients)
-    if case.device.type != "cuda":
-        return {SDPBackend(torch._fused_sdp_choice(q, q, q)).name.lower(): _unmasked}
-    found: dict[str, Backend] = {}
-    for kind in (SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION):
-        run = partial(_unmasked, kind=kind)
-        try:
-            run(q, q, q, case.pattern, 1)
-        except RuntimeError:  # how PyTorch says that an operator does not take these inputs
-            continue
-        found[kind.name.lower()] = run
-    return found or {"math": _unmasked}
-
-
-def _unmasked(q: Tensor, k: Tensor, v: Tensor, pattern: Pattern, frames: int, kind: SDPBackend | None = None) -> Tensor:
-    if kind is None:
-        return F.scaled_dot_product_attention(q, k, v)
-    with sdpa_kernel(kind):
-        return F.scaled_dot_product_attention(q, k, v)
-
-
-def _unasked(name: str, case: Case) -> str | None:
-    """Why a backend runs only when it is named."""
-    length = case.frames * case.tokens
-    if name == "flex" and case.device.type != "cuda":
-        return "uncompiled on this device, for checks alone: pass --backends to see it"
-    if name == "reference" and length**2 > WHOLE_MASK:
-        return f"its mask has {length**2:.1e} entries: pass --backends to see it"
-    return None
-
-
-@cache
-def _announce(message: str) -> None:
-    messages.print(message, highlight=False, soft_wrap=True)
-
-
-def _shape(case: Case) -> dict[str, Any]:
-    shape = {name: getattr(case, name) for name in ("frames", "tokens", "heads", "width")}
-    names = {dtype: name for name, dtype in DTYPES.items()}
-    return shape | {"dtype": names[case.dtype], "backward": case.gradients, "pattern": str(case.pattern)}
-
-
-def _machine(device: torch.device) -> dict[str, Any]:
-    machine: dict[str, Any] = {"torch": torch.__version__, "python": platform.python_version(), "device": device.type}
-    if device.type == "cuda":
-        return machine | {"name": torch.cuda.get_device_name(device), "cudnn": torch.backends.cudnn.version()}
-    return machine | {"name": platform.processor() or platform.machine(), "threads": torch.get_num_threads()}
-
-
 def show(report: dict[str, Any]) -> None:
     """The report as a table."""
     shape, machine = report["shape"], report["machine"]
@@ -201,9 +83,8 @@ def show(report: dict[str, Any]) -> None:
     table = Table(title=title, caption=caption + ", ".join(f"{key} {value}" for key, value in machine.items()))
     for heading in ("backend", "seconds", "ratio", "efficiency", "error", "memory"):
         table.add_column(heading, justify="left" if heading == "backend" else "right")
-    table.add_row(
-        f"dense ({report['dense']})", f"{report['dense_seconds']:.4f}", "1", "", "", _tensors(report["dense_memory"])
-    )
+    seconds = f"{report['dense_seconds']:.4f}"
+    table.add_row(f"dense ({report['dense']})", seconds, "1", "", "", _tensors(report["dense_memory"]))
     for row in report["rows"]:
         numbers = (f"{row['seconds']:.4f}", f"{row['ratio']:.3f}", f"{row['efficiency']:.3f}", f"{row['error']:.1e}")
         table.add_row(row["backend"], *numbers, _tensors(row["memory"]))

@@ -16,7 +16,8 @@ Point = tuple[float, float]
 def curves(reports: Mapping[int, Mapping[str, Any]]) -> dict[str, list[Point]]:
     """(frames, seconds) of dense attention, of the chosen backend (or the fastest shown), and density times dense."""
     found: dict[str, list[Point]] = {name: [] for name in COLOURS}
-    for frames, report in sorted(reports.items()):
+    for count, report in sorted(reports.items()):
+        frames = float(count)
         rows = [row for row in report["rows"] if row["backend"] == report["chosen"]] or report["rows"]
         found["dense"].append((frames, report["dense_seconds"]))
         if rows:
@@ -29,13 +30,13 @@ def draw(path: Path, reports: Mapping[int, Mapping[str, Any]], title: str) -> No
     """Both axes are logarithmic; every curve carries its name at its last point."""
     lines = curves(reports)
     frames, seconds = ([point[axis] for points in lines.values() for point in points] for axis in (0, 1))
-    bottom, top = math.floor(math.log10(min(seconds))), math.ceil(math.log10(max(seconds)))
+    bottom, top = math.floor(math.log10(min(seconds))), math.ceil(math.log10(max(seconds)))  # powers of ten
     picture = Image.new("RGB", (WIDTH, HEIGHT), "white")
     pen, font = ImageDraw.Draw(picture), ImageFont.load_default(size=16)
 
     def place(point: Point) -> Point:
         x = _share(math.log2(point[0]), math.log2(min(frames)), math.log2(max(frames)))
-        y = _share(math.log10(point[1]), bottom, top)
+        y = _share(math.log10(point[1]), float(bottom), float(top))
         return MARGIN + x * (WIDTH - 2.5 * MARGIN), HEIGHT - MARGIN - y * (HEIGHT - 2 * MARGIN)
 
     for power in range(bottom, top + 1):

@@ -1,7 +1,7 @@
 """What a computation costs: seconds by a clock that other processes do not move, candidates in turns."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from statistics import median
 
 import torch
@@ -29,7 +29,7 @@ def rounds(runs: Mapping[str, Callable[[], object]], count: int, device: torch.d
             yield name, seconds(run, device)
 
 
-def medians(times: Iterator[tuple[str, float]]) -> dict[str, float]:
+def medians(times: Iterable[tuple[str, float]]) -> dict[str, float]:
     """Median seconds of each candidate."""
     found: dict[str, list[float]] = {}
     for name, taken in times:
