@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sculpt4d.attention.patterns import PackedPattern, Pattern, SameTokenPattern
+from sculpt4d.attention.patterns import PackedPattern, Pattern, SameTokenPattern, StridedPattern
 
 Heads = Float[Tensor, "b h n d"]
 
@@ -59,4 +59,9 @@ def block_mask(pattern: Pattern, frames: int, tokens: int, device: torch.device)
 def hides_nothing(pattern: Pattern, frames: int, tokens: int) -> bool:
     """Whether every query sees every key."""
     blocks = pattern.blocks(tokens)
-    return not isinstance(pattern, SameTokenPattern) and bool(pattern.mask(frames, blocks).all())
+    if isinstance(pattern, SameTokenPattern):
+        return False
+    if isinstance(pattern, StridedPattern):  # the mask of a long clip would be the largest tensor of all
+        alone = pattern.anchor and frames == 1
+        return alone or all(min(pattern.stride(distance), blocks) == 1 for distance in range(frames))
+    return bool(pattern.mask(frames, blocks).all())

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sculpt4d.attention import backends, block_sparse, flex
 from sculpt4d.attention.backends import BACKENDS, Case, attend, choose
 from sculpt4d.attention.patterns import PackedPattern, RadialPattern, SameTokenPattern, StridedPattern
-from sculpt4d.attention.reference import token_mask
+from sculpt4d.attention.reference import hides_nothing, token_mask
 
 from .judge import assert_exact, heads, written_out
 
@@ -304,3 +304,11 @@ def test_cuda_backends_equal_float64(backend, dtype, tolerance):
     wanted = torch.autograd.grad(expected, doubles, torch.ones_like(expected))
     for found, right in zip((out, *gradients), (expected, *wanted), strict=True):
         assert (found.cpu().double() - right).abs().max() < tolerance
+
+
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=4), st.booleans(), st.integers(1, 6), st.integers(1, 5))
+def test_what_hides_nothing_is_told_from_the_strides_as_from_the_mask(
+    strides: list[int], anchor: bool, frames: int, blocks: int
+):
+    pattern = StridedPattern(strides, anchor, 2)
+    assert hides_nothing(pattern, frames, 2 * blocks) == bool(pattern.mask(frames, blocks).all())
