@@ -102,6 +102,7 @@ def fit_stage(cfg: DictConfig) -> tuple[float, str]:
     export(module, cfg, exported, description, trainer)
     if trainer.is_global_zero:
         write_metrics(output / "metrics.json", cfg, measured.losses, seconds, trainer)
+    trainer.strategy.barrier("weights written")  # the next stage reads them in every process
     return measured.losses.get("val/loss", float("nan")), str(exported)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from omegaconf import DictConfig
 from safetensors.torch import load_file
 
@@ -144,6 +145,19 @@ def test_a_sharded_run_trains_every_stage_and_resumes(script: Script, nano: list
         for stage in ("vae", "base"):
             assert json.loads((tmp_path / stage / "metrics.json").read_text())["steps"] == steps
             assert torch.load(tmp_path / stage / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == steps
+
+
+def test_every_process_waits_until_a_stage_has_written_its_weights(
+    nano: list[str], configure: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    written = []
+
+    def barrier(strategy: SingleDeviceStrategy, name: str | None = None) -> None:
+        written.append((tmp_path / "vae.safetensors").is_file() and (tmp_path / "metrics.json").is_file())
+
+    monkeypatch.setattr(SingleDeviceStrategy, "barrier", barrier)
+    fit(configure("train", *nano, *BARE, "stage=vae", "stage.steps=2", "stage.val_every=2", f"output={tmp_path}"))
+    assert not written[0] and written[-1]
 
 
 def test_a_multirun_is_a_run_and_a_folder_for_every_choice(script: Script, nano: list[str], tmp_path: Path):
