@@ -30,7 +30,11 @@ SEPARATORS = ("/", "_")  # between frame and array in the names of an npz: ours 
 
 
 class Record(TypedDict):
-    """What object.json says: where the object comes from and how it was prepared."""
+    """What object.json says: where the object comes from and how it was prepared.
+
+    mode: whose rest pose and frames (release.py). found: the surface points were in the folder and are not ours.
+    motion: what the filter measured.
+    """
 
     name: str
     family: str
@@ -42,10 +46,16 @@ class Record(TypedDict):
     times: list[float]
     notes: list[str]
     counts: Mapping[str, int]
+    uid: str
+    licence: str
+    mode: str
+    found: bool
+    motion: Mapping[str, float]
 
 
 UNRECORDED = Record(
-    name="", family="", source="", sha256="", clip="", settings={}, seed=0, times=[], notes=[], counts={}
+    name="", family="", source="", sha256="", clip="", settings={}, seed=0, times=[], notes=[], counts={}, uid="",
+    licence="", mode="export", found=False, motion={},
 )  # fmt: skip
 
 
@@ -83,6 +93,11 @@ class ObjectWriter:
             Image.fromarray(view).save(pictures / f"{number:03d}.png", compress_level=1)
         _write_mesh(pictures / "mesh.ply", frame.mesh)
         (pictures / "transforms.json").write_text(json.dumps(write_transforms(self.cameras, self.box), indent=1))
+        self.add_geometry(frame)
+
+    def add_geometry(self, frame: FrameData) -> None:
+        """What goes to geo_data alone."""
+        name = frame_name(self.frames)
         _write_mesh(self.folder / "geo_data" / "watertight" / f"{name}.ply", frame.closed)
         self.surface[f"{name}/random_surface"] = frame.random.astype(np.float16)
         self.surface[f"{name}/sharp_surface"] = frame.sharp.astype(np.float16)
@@ -101,8 +116,11 @@ class ObjectWriter:
 @contextmanager
 def writing(folder: Path, cameras: Sequence[Camera], box: Box) -> Iterator[ObjectWriter]:
     """A writer into a hidden sibling of `folder` that takes its place when the block ends well, and vanishes if not."""
-    if folder.exists() and not (folder / RECORD).is_file():
-        raise ValueError(f"{folder} exists and was not written by prepare: move it away or choose another output")
+    if folder.exists() and (not (folder / RECORD).is_file() or read_record(folder)["mode"] != "export"):
+        raise ValueError(
+            f"{folder} exists and was not written by prepare, or holds finished renders: move it away or choose another "
+            "output"
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
@@ -124,9 +142,7 @@ def frame_name(number: int) -> str:
 
 
 def complete(folder: Path) -> bool:
-    """True when the object can be read: written by us to the end, or both parts of the official release are there."""
-    if (folder / RECORD).is_file():
-        return True
+    """True when the object can be read: both parts of the layout are there, ours or the official release's."""
     return (folder / SURFACE).is_file() and (folder / "render_cond" / frame_name(0)).is_dir()
 
 
@@ -152,7 +168,7 @@ def read_record(folder: Path) -> Record:
     if not path.is_file():
         return UNRECORDED | {"name": folder.name}
     try:
-        return json.loads(path.read_text())
+        return UNRECORDED | json.loads(path.read_text())
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not JSON ({error}): delete {folder} and prepare the object again") from error
 
