@@ -302,7 +302,7 @@ def triangle(path: Path, height: float = 1.0, duration: float = 1.0, corner: flo
 
 
 def prepared(tmp_path: Path, *overrides: str) -> DictConfig:
-    small = ["frames=2", "points=64", "sharp_points=8", "views=1", "image_size=16", "grid_res=16"]
+    small = ["executor=serial", "frames=2", "points=64", "sharp_points=8", "views=1", "image_size=16", "grid_res=16"]
     with initialize_config_dir(str(Path(__file__).resolve().parents[1] / "conf"), version_base="1.3"):
         return compose("prepare", [*small, f"output={tmp_path / 'out'}", *overrides])
 

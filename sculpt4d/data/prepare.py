@@ -1,29 +1,26 @@
 """Many animated assets to a data folder, side by side and resumable, with a report of what was left out and why."""
 
 import dataclasses
-import errno
 import glob
 import json
 import logging
 import os
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.progress import track
 
 from sculpt4d.data import store, synthetic
 from sculpt4d.data.asset import Job, PrepareSettings, is_prepared, prepare_object
+from sculpt4d.data.executors import Executor
+from sculpt4d.data.executors_pool import local
 
 log = logging.getLogger(__name__)
 
-# read when a worker loads its libraries: more threads than cores make every one of them slower
-SINGLE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "IGL_NUM_THREADS")
 FORMATS = (".glb", ".gltf")
 
 
@@ -54,7 +51,7 @@ def prepare_synthetic(
         Job(item.name, root / "glb" / f"{item.name}.glb", root / item.name, settings, item.family, made=item.seed)
         for item in planned
     ]
-    report = prepare_all(jobs, root, workers)
+    report = prepare_all(jobs, root, local(workers))
     good = [item for item in planned if item.name not in report.failed]
     split: dict[str, object] = {
         part: [item.name for item in good if item.split == part] for part in ("train", "holdout")
@@ -67,7 +64,7 @@ def prepare_files(
     paths: Sequence[Path],
     root: Path,
     settings: PrepareSettings,
-    workers: int | None = None,
+    executor: Executor,
     clip: str | int | None = None,
 ) -> Report:
     """Prepares files from outside, each into root/<stem>; files of one stem are told apart by their folders."""
@@ -78,7 +75,7 @@ def prepare_files(
     if len(set(names)) < len(names):
         raise ValueError(f"several input files would be named alike ({', '.join(sorted(names))}): rename them")
     jobs = [Job(name, path, root / name, settings, clip=clip) for name, path in zip(names, paths, strict=True)]
-    return prepare_all(jobs, root, workers)
+    return prepare_all(jobs, root, executor)
 
 
 def prepare_folder(
@@ -92,7 +89,7 @@ def prepare_folder(
     root = Path(root)
     report = Report()
     if source is not None:
-        report = prepare_files(find_files(source), root, settings, workers)
+        report = prepare_files(find_files(source), root, settings, local(workers))
         _refuse_failures(report)
     names = store.object_names(root) if root.is_dir() else ()
     if not names:
@@ -109,8 +106,8 @@ def prepare_folder(
     return report
 
 
-def prepare_all(jobs: Sequence[Job], root: Path, workers: int | None = None) -> Report:
-    """Every job in a pool of single-threaded processes (None: one per core); failures are collected in report.json."""
+def prepare_all(jobs: Sequence[Job], root: Path, executor: Executor) -> Report:
+    """Every job that is not prepared yet; failures are collected in report.json."""
     report = Report()
     missing = []
     for job in jobs:
@@ -122,58 +119,15 @@ def prepare_all(jobs: Sequence[Job], root: Path, workers: int | None = None) -> 
         return report
     root.mkdir(parents=True, exist_ok=True)
     log.info("preparing %d objects into %s, %d are there", len(missing), root, len(report.skipped))
-    outcomes = _attempts(missing, min(workers or os.cpu_count() or 1, len(missing)))
-    for name, problem in track(outcomes, description="Preparing", total=len(missing)):
-        if problem is None:
-            report.prepared.append(name)
+    outcomes = executor.run(missing, prepare_object, root)
+    for outcome in track(outcomes, description="Preparing", total=len(missing)):
+        if outcome.status == "prepared":
+            report.prepared.append(outcome.name)
         else:
-            report.failed[name] = problem
-            log.warning("%s was left out: %s", name, problem)
+            report.failed[outcome.name] = outcome.reason
+            log.warning("%s was left out: %s", outcome.name, outcome.reason)
     _write_json(root / "report.json", dataclasses.asdict(report))
     return report
-
-
-def _attempts(jobs: Sequence[Job], workers: int) -> Iterator[tuple[str, str | None]]:
-    """(name, None or what went wrong) of each job as it ends. A full disk ends everything: OSError."""
-    if workers == 1:
-        for job in jobs:
-            yield job.name, _attempt(job)
-        return
-    with _single_threaded(), ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        running = {pool.submit(_attempt, job): job.name for job in jobs}
-        try:
-            for future in as_completed(running):
-                yield running[future], future.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _attempt(job: Job) -> str | None:
-    """Prepares the object; what is wrong with it comes back as words, so that one asset never stops the others."""
-    try:
-        prepare_object(job)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise
-        return f"{type(error).__name__}: {error}"
-    except Exception as error:  # whatever a foreign file provokes is the report's to tell
-        return f"{type(error).__name__}: {error}"
-    return None
-
-
-@contextmanager
-def _single_threaded() -> Iterator[None]:
-    """Processes started inside find one thread per library in their environment."""
-    before = {name: os.environ.get(name) for name in SINGLE_THREAD}
-    os.environ.update(dict.fromkeys(SINGLE_THREAD, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _write_json(path: Path, content: Mapping[str, object]) -> None:
@@ -203,7 +157,7 @@ def run(cfg: DictConfig) -> None:
     if not cfg.input or not cfg.output:
         raise ValueError("input and output are needed: python prepare.py input=horse.glb output=data/mine")
     settings = PrepareSettings(**{field.name: cfg[field.name] for field in dataclasses.fields(PrepareSettings)})
-    report = prepare_files(find_files(cfg.input), Path(cfg.output), settings, cfg.workers, cfg.clip)
+    report = prepare_files(find_files(cfg.input), Path(cfg.output), settings, instantiate(cfg.executor), cfg.clip)
     log.info("%d prepared, %d were there, %d failed", len(report.prepared), len(report.skipped), len(report.failed))
     _refuse_failures(report)
 

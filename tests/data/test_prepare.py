@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from sculpt4d.data import asset, prepare, store
+from sculpt4d.data.executors import Serial
 from sculpt4d.data.prepare import Job, PrepareSettings
 from sculpt4d.geometry.distance import signed_distance
 from sculpt4d.geometry.projection import project
@@ -115,7 +116,7 @@ def test_a_broken_file_is_reported_and_the_others_are_prepared(prepared: Path, t
     good = next((prepared / "glb").glob("*.glb"))
     broken = tmp_path / "broken.glb"
     broken.write_bytes(good.read_bytes()[:300])
-    report = prepare.prepare_files([broken, good], tmp_path / "out", SMALL, workers=1)
+    report = prepare.prepare_files([broken, good], tmp_path / "out", SMALL, Serial())
     assert report.prepared == [good.stem]
     assert "broken.glb" in report.failed["broken"]
     assert json.loads((tmp_path / "out/report.json").read_text())["failed"] == report.failed
@@ -129,7 +130,7 @@ def test_a_full_disk_ends_the_run(prepared: Path, tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(prepare, "prepare_object", full)
     with pytest.raises(OSError, match="No space left"):
-        prepare.prepare_files([next((prepared / "glb").glob("*.glb"))], tmp_path, SMALL, workers=1)
+        prepare.prepare_files([next((prepared / "glb").glob("*.glb"))], tmp_path, SMALL, Serial())
 
 
 def test_input_is_a_file_a_folder_or_a_glob(prepared: Path) -> None:
@@ -147,7 +148,7 @@ def test_files_of_one_name_are_told_apart_by_their_folders(prepared: Path, tmp_p
     for path in paths:
         path.parent.mkdir()
         path.write_bytes(source)
-    report = prepare.prepare_files(paths, tmp_path / "out", SMALL, workers=1)
+    report = prepare.prepare_files(paths, tmp_path / "out", SMALL, Serial())
     assert report.prepared == ["one_a", "two_a"]
 
 
@@ -179,6 +180,6 @@ def test_real_assets_go_through_whole(name: str, tmp_path: Path) -> None:
     path = SHARED / "data/animated_glb" / name
     if not path.is_file():
         pytest.skip(f"{name} is not at hand")
-    report = prepare.prepare_files([path], tmp_path, SMALL, workers=1)
+    report = prepare.prepare_files([path], tmp_path, SMALL, Serial())
     assert report.prepared == [path.stem], report.failed
     assert all(view[..., 3].any() for view in store.read_views(tmp_path / path.stem, range(3)))
