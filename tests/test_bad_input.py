@@ -320,7 +320,7 @@ def test_an_asset_that_cannot_be_used_is_named(
     changes: dict[str, Any], words: list[str], refusal: Refusal, tmp_path: Path
 ) -> None:
     file = triangle(tmp_path / "bad.gltf", **changes)
-    message = refusal(prepare.run, prepared(tmp_path, f"input={file}"))
+    message = refusal(prepare.run, prepared(tmp_path, f"source={file}"))
     for word in [str(file), *words]:
         assert word in message
     assert written(tmp_path / "out") == {"report.json"}
@@ -331,7 +331,7 @@ def test_a_truncated_asset_is_named(nano_data: Path, refusal: Refusal, tmp_path:
     whole = next((nano_data / "synthetic/glb").glob("*.glb")).read_bytes()
     for count in (0, 10, 300, len(whole) - 4):
         (tmp_path / "cut.glb").write_bytes(whole[:count])
-        message = refusal(prepare.run, prepared(tmp_path, f"input={tmp_path / 'cut.glb'}"))
+        message = refusal(prepare.run, prepared(tmp_path, f"source={tmp_path / 'cut.glb'}"))
         assert str(tmp_path / "cut.glb") in message and "again" in message
         assert written(tmp_path / "out") == {"report.json"}
 
@@ -339,10 +339,10 @@ def test_a_truncated_asset_is_named(nano_data: Path, refusal: Refusal, tmp_path:
 @pytest.mark.parametrize(
     "overrides, word",
     [
-        ([], "input and output are needed"),
-        (["input=nothing.glb"], "nothing.glb"),
-        (["input={clip}", "frames=0"], "frames=0"),
-        (["input={clip}", "grid_res=-1"], "grid_res=-1"),
+        ([], "source and output are needed"),
+        (["source=nothing.glb"], "nothing.glb"),
+        (["source={clip}", "frames=0"], "frames=0"),
+        (["source={clip}", "grid_res=-1"], "grid_res=-1"),
     ],
 )
 def test_prepare_refuses_before_it_writes(overrides: list[str], word: str, refusal: Refusal, tmp_path: Path) -> None:
@@ -359,7 +359,7 @@ def test_a_disk_that_fills_while_an_asset_is_prepared_leaves_nothing(
         raise FULL
 
     monkeypatch.setattr(store.np, "savez", full)
-    message = refusal(prepare.run, prepared(tmp_path, f"input={triangle(tmp_path / 'clip.gltf')}"))
+    message = refusal(prepare.run, prepared(tmp_path, f"source={triangle(tmp_path / 'clip.gltf')}"))
     assert "No space left on device" in message and "free some space" in message
     assert not written(tmp_path / "out")
 

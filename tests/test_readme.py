@@ -112,7 +112,7 @@ def test_the_extras_exist():
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_help_shows_commands_that_compose_and_the_groups_that_are_read(script: str):
-    cfg = composed(script, ["input=x"] if script in ("generate", "prepare") else [])
+    cfg = composed(script, {"generate": ["input=x"], "prepare": ["source=x"]}.get(script, []))
     header = cfg.hydra.help.header
     shown = re.findall(rf"python {script}\.py(.*)", header)
     assert len(shown) == 2

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Float32
 
-from sculpt4d.data import store, synthetic
+from sculpt4d.data import release, store, synthetic
 from sculpt4d.data.cameras import Camera, choose_cameras
-from sculpt4d.data.glb import read_animation
+from sculpt4d.data.intake import Origin, take_in
 from sculpt4d.data.render import render
+from sculpt4d.data.selection import Motion, Selection
 from sculpt4d.geometry.bounds import clip_box, to_box
 from sculpt4d.geometry.distance import signed_distance
 from sculpt4d.geometry.projection import project
@@ -56,7 +57,11 @@ class PrepareSettings:
 
 @dataclass(frozen=True)
 class Job:
-    """One object to prepare. `made` is the seed of a synthetic object, whose GLB is written first; None for files."""
+    """One object to prepare. `made` is the seed of a synthetic object, whose GLB is written first; None for files.
+
+    mode: as in release.py; `path` is the animated file, or in mode render the folder of finished renders. `selection`
+    judges the object, None takes it as it is. licence: None when it is not known.
+    """
 
     name: str
     path: Path
@@ -65,44 +70,57 @@ class Job:
     family: str = ""
     clip: str | int | None = None
     made: int | None = None
+    mode: str = "export"
+    uid: str = ""
+    licence: str | None = None
+    selection: Selection | None = None
 
 
 def is_prepared(job: Job) -> bool:
-    """True when the folder holds this very object: same source, settings, clip and seed."""
-    if not (job.folder / store.RECORD).is_file():
+    """True when the folder holds this very object: same source, settings, mode, clip and seed."""
+    if not (job.folder / store.RECORD).is_file() or not store.complete(job.folder):
         return False
     record = store.read_record(job.folder)
+    if record["mode"] != job.mode:
+        return record["mode"] == "export" and job.path == job.folder  # made here from its file: there is nothing to add
     same = record["settings"] == dataclasses.asdict(job.settings) and record["clip"] == _clip_label(job)
     if job.made is not None:
         return same and record["seed"] == job.made and record["family"] == job.family
-    return same and job.path.is_file() and record["sha256"] == _digest(job.path)
+    return same and job.path.exists() and record["sha256"] == _digest(job)
 
 
 def prepare_object(job: Job) -> Path:
-    """One GLB to `job.folder`, which appears only when it is complete. Raises ValueError, naming the file."""
+    """One object to `job.folder`, which appears only when it is complete. Raises ValueError, naming the file, and
+    Unsuitable when the selection rules it out."""
     if job.made is not None:
         job.path.parent.mkdir(parents=True, exist_ok=True)
         synthetic.write_object(job.name, job.family, job.made, job.path)
-    animated = read_animation(job.path, job.settings.frames, job.clip)
+    file = None if job.mode == "render" else job.path
+    renders = {"export": None, "hybrid": job.folder, "render": job.path}[job.mode]
+    origin = Origin(file, renders, (job.name, job.uid, job.path.stem), job.licence, job.clip)
+    animated, licence, motion = take_in(origin, job.settings.frames, job.selection)
     try:
-        return prepare_animation(animated, job)
+        return prepare_animation(animated, dataclasses.replace(job, licence=licence), motion)
     except ValueError as error:
         raise ValueError(f"{job.path}: {error}") from error
 
 
-def prepare_animation(animated: AnimatedMesh, job: Job) -> Path:
+def prepare_animation(animated: AnimatedMesh, job: Job, motion: Motion | None = None) -> Path:
     """Points are drawn once on the rest pose and carried, so that row k is one material point in all frames."""
     settings = job.settings
     rng = np.random.default_rng((settings.seed, zlib.crc32(job.name.encode())))
-    box = clip_box(animated.vertices)
+    rendered = job.mode != "export"
+    box = release.rendered_box(animated) if rendered else clip_box(animated.vertices)
     vertices = to_box(animated.vertices, box)
     notes = list(animated.notes)
     random = sample_surface(animated.rest, animated.faces, settings.points, rng)
     sharp = sample_sharp(animated.rest, animated.faces, settings.sharp_points, rng)
     if settings.sharp_points and len(sharp.face) == 0:
         notes.append("the rest pose has no sharp edge: sharp_surface is empty")
-    cameras = choose_cameras(settings.views, settings.front, rng)
-    with store.writing(job.folder, cameras, box) as writer:
+    cameras = () if rendered else choose_cameras(settings.views, settings.front, rng)
+    source = job.path if job.mode == "render" else job.folder
+    opened = release.beside(source, job.folder) if rendered else store.writing(job.folder, cameras, box)
+    with opened as writer:
         for pose in vertices:
             carried = [carry(points, pose[None], animated.faces)[0] for points in (random, sharp)]
             writer.add(_frame(Mesh(pose, animated.faces), animated.colors, carried, cameras, settings, rng))
@@ -112,13 +130,18 @@ def prepare_animation(animated: AnimatedMesh, job: Job) -> Path:
                 name=job.name,
                 family=job.family,
                 source=job.path.name,
-                sha256=_digest(job.path),
+                sha256=_digest(job),
                 clip=_clip_label(job),
                 settings=dataclasses.asdict(settings),
                 seed=settings.seed if job.made is None else job.made,
                 times=animated.times.tolist(),
                 notes=notes,
                 counts=counts,
+                uid=job.uid,
+                licence=job.licence or "",
+                mode=job.mode,
+                found=False,
+                motion={} if motion is None else {k: v for k, v in motion._asdict().items() if np.isfinite(v)},
             )
         )
     return job.folder
@@ -159,8 +182,14 @@ def distance_places(closed: Mesh, count: int, rng: np.random.Generator) -> Float
     return np.concatenate(parts).astype(np.float16).astype(np.float32)
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _digest(job: Job) -> str:
+    """SHA-256 of the animated file, of the rendered meshes, or in mode hybrid of both."""
+    if job.mode == "render":
+        return release.mesh_digest(job.path)
+    digest = hashlib.sha256(job.path.read_bytes())
+    if job.mode == "hybrid":
+        digest.update(release.mesh_digest(job.folder).encode())
+    return digest.hexdigest()
 
 
 def _clip_label(job: Job) -> str:

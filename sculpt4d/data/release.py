@@ -60,7 +60,13 @@ def read_rendered(folder: Path) -> AnimatedMesh:
             raise FileNotFoundError(f"{path} is missing, {count} frames were expected: render the object again")
         try:
             meshes.append(store.read_mesh(folder, number))
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:  # what its reader meets in a torn file
+        except (
+            ValueError,
+            TypeError,
+            KeyError,
+            IndexError,
+            AttributeError,
+        ) as error:  # what its reader meets in a torn file
             raise ValueError(f"{path} is no readable mesh ({error!r}): render the object again") from error
         mesh, first = meshes[-1], meshes[0]
         if not len(mesh.faces) or not np.isfinite(mesh.vertices).all():
@@ -80,7 +86,7 @@ def read_rendered(folder: Path) -> AnimatedMesh:
 
 
 def with_rest(rendered: AnimatedMesh, source: AnimatedMesh, folder: Path, path: Path) -> AnimatedMesh:
-    """The rendered frames with the rest pose, times and notes of the file they came from. ValueError when topologies differ."""
+    """The rendered frames with rest pose, times and notes of the file they came from. ValueError for two topologies."""
     if len(source.rest) != len(rendered.rest) or not np.array_equal(source.faces, rendered.faces):
         raise ValueError(
             f"{path} has {len(source.rest)} vertices and {len(source.faces)} faces, the meshes of {folder / RENDERS} "
@@ -115,11 +121,37 @@ class BesideWriter(store.ObjectWriter):
 
 
 @contextmanager
-def beside(folder: Path) -> Iterator[BesideWriter]:
-    """A writer whose files join the renders in `folder` when the block ends well. Surface points of others are kept.
+def beside(source: Path, folder: Path) -> Iterator[BesideWriter]:
+    """A writer whose files lie beside the renders of `source`: in place, or in a copy of them that appears whole.
+
+    Surface points of another program are kept. Raises ValueError when they cannot be read, or when `folder` is there
+    and is no such copy.
+    """
+    if source.resolve() == folder.resolve():
+        with _joining(folder) as writer:
+            yield writer
+        return
+    if folder.exists() and store.read_record(folder)["mode"] != "render":
+        raise ValueError(f"{folder} exists and is no copy of finished renders: move it away or choose another output")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        draft.chmod(0o755)  # mkdtemp keeps others out
+        shutil.copytree(source, draft, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
+        with _joining(draft) as writer:
+            yield writer
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(draft, folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextmanager
+def _joining(folder: Path) -> Iterator[BesideWriter]:
+    """A writer whose files join the renders in `folder` when the block ends well.
 
     A killed writer leaves the object incomplete: object.json comes before our points, and after found ones.
-    Raises ValueError when found points cannot be read.
     """
     surface, record = folder / store.SURFACE, folder / store.RECORD
     found = surface.is_file() and (not record.is_file() or store.read_record(folder)["found"])
@@ -144,23 +176,3 @@ def beside(folder: Path) -> Iterator[BesideWriter]:
             os.replace(draft / store.RECORD, record)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-
-
-def copy_renders(source: Path, folder: Path) -> None:
-    """The renders of `source` in a folder of their own, whole or not at all; what is there already stays."""
-    if is_rendered(folder):
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{RENDERS}.", dir=folder))
-    try:
-        draft.chmod(0o755)
-        shutil.copytree(source / RENDERS, draft, dirs_exist_ok=True)
-        os.replace(draft, folder / RENDERS)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-
-
-def picture_size(folder: Path) -> int:
-    """Side of the first picture, 0 without one."""
-    return store.read_views(folder, (0,))[0].shape[0] if store.view_count(folder) else 0
-

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -56,13 +56,12 @@ class Motion(NamedTuple):
 
 
 def choose(
-    licences: Sequence[str] | None, benchmarks: Sequence[str], exclude: Sequence[str], advice: bool, **limits: float
+    licences: Sequence[str] | None, benchmarks: Sequence[str], exclude: Sequence[str], advice: bool, **limits: Any
 ) -> Selection:
     """The selection as the conf group `filter` says it. `exclude`: text files of ids. Raises ValueError."""
     allowed = None if licences is None else frozenset(map(short_licence, licences))
-    return Selection(
-        licences=allowed, excluded=excluded_ids(benchmarks, list(map(Path, exclude))), advice=advice, **limits
-    )  # type: ignore[arg-type]
+    excluded = excluded_ids(benchmarks, [Path(name).expanduser() for name in exclude])
+    return Selection(licences=allowed, excluded=excluded, advice=advice, **limits)
 
 
 def short_licence(text: str) -> str:
@@ -105,7 +104,9 @@ def check_motion(motion: Motion, selection: Selection) -> list[str]:
         raise Unsuitable("not animated: all frames show one pose")
     reasons = []
     if motion.distinct < selection.min_frames:
-        reasons.append(f"too few frames: {motion.distinct} distinct, at least {selection.min_frames} (filter.min_frames)")
+        reasons.append(
+            f"too few frames: {motion.distinct} distinct, at least {selection.min_frames} (filter.min_frames)"
+        )
     if motion.mean < selection.min_motion:
         reasons.append(
             f"too little motion: vertices are {motion.mean:.4f} of the size away from the first frame on average, at "

@@ -30,11 +30,8 @@ SEPARATORS = ("/", "_")  # between frame and array in the names of an npz: ours 
 
 
 class Record(TypedDict):
-    """What object.json says: where the object comes from and how it was prepared.
-
-    mode: whose rest pose and frames (release.py). found: the surface points were in the folder and are not ours.
-    motion: what the filter measured.
-    """
+    """What object.json says: where the object comes from and how it was prepared. mode: as in release.py. found: the
+    surface points were there and are not ours. motion: what the filter measured."""
 
     name: str
     family: str
@@ -118,8 +115,7 @@ def writing(folder: Path, cameras: Sequence[Camera], box: Box) -> Iterator[Objec
     """A writer into a hidden sibling of `folder` that takes its place when the block ends well, and vanishes if not."""
     if folder.exists() and (not (folder / RECORD).is_file() or read_record(folder)["mode"] != "export"):
         raise ValueError(
-            f"{folder} exists and was not written by prepare, or holds finished renders: move it away or choose another "
-            "output"
+            f"{folder} exists and was not written by prepare, or is finished renders: move it, or choose another output"
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))

@@ -167,12 +167,12 @@ def test_the_script_prepares_a_file_and_says_in_one_line_what_is_wrong(prepared:
         f"hydra.run.dir={tmp_path / 'run'}",
     ]
     file = next((prepared / "glb").glob("*.glb"))
-    done = subprocess.run([*command, f"input={file}", *small], capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run([*command, f"source={file}", *small], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert store.object_names(tmp_path / "out") == (file.stem,)
-    failed = subprocess.run([*command, "input=nothing.glb"], capture_output=True, text=True, cwd=tmp_path)
+    failed = subprocess.run([*command, "source=nothing.glb"], capture_output=True, text=True, cwd=tmp_path)
     assert failed.returncode == 1
-    assert failed.stderr.startswith("error: input=nothing.glb") and "Traceback" not in failed.stderr
+    assert failed.stderr.startswith("error: source=nothing.glb") and "Traceback" not in failed.stderr
 
 
 @pytest.mark.parametrize("name", ["Fox.glb", "CesiumMilkTruck.glb", "AnimatedMorphCube/AnimatedMorphCube.gltf"])
