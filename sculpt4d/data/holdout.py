@@ -20,19 +20,18 @@ def held_out(ids: Sequence[str], count: int) -> frozenset[str]:
 
 def fitting(count: int, objects: int) -> int:
     """`count`, or a tenth of the objects (at least one) where it would hold out more than half of them."""
-    if 2 * count <= objects:
+    if 2 * count <= objects or objects < 2:
         return count
     fewer = max(1, objects // SHARE)
     log.warning("holdout=%d of %d objects leaves too few for training: %d held out", count, objects, fewer)
     return fewer
 
 
-def write_split(root: Path, count: int) -> Mapping[str, Sequence[str]]:
-    """split.json of all complete objects in `root`; a lone object is trained on and held out alike.
+def write_split(root: Path, names: Sequence[str], count: int) -> Mapping[str, Sequence[str]]:
+    """split.json of these objects in `root`; a lone object is trained on and held out alike.
 
-    An object's id is its uid, or its name where it has none. Nothing is written for an empty folder.
+    An object's id is its uid, or its name where it has none. Nothing is written without objects.
     """
-    names = store.object_names(root) if root.is_dir() else ()
     if not names:
         return {"train": [], "holdout": []}
     records = {name: store.read_record(root / name) for name in names}

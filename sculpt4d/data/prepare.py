@@ -17,7 +17,7 @@ from sculpt4d.data.executors_pool import local
 from sculpt4d.data.files import write_json
 from sculpt4d.data.holdout import fitting, write_split
 from sculpt4d.data.report import Report, write_reports
-from sculpt4d.data.selection import Selection
+from sculpt4d.data.selection import Motion, Selection, check_motion, check_origin, check_size
 from sculpt4d.data.sources import Asset, Found, find, find_files, named_assets
 
 log = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ def prepare_folder(
             f"no prepared object in {root}: python prepare.py source=GLB_FILES output={root}, or set data.source"
         )
     if source is not None or not (root / "split.json").is_file():
-        write_split(root, round(holdout_share * len(names)))
+        write_split(root, names, round(holdout_share * len(names)))
     return report
 
 
@@ -107,7 +107,11 @@ def prepare_all(jobs: Sequence[Job], root: Path, executor: Executor) -> Report:
     missing = []
     for job in jobs:
         if is_prepared(job):
-            report.present.append(job.name)
+            reasons = _second_thoughts(job)
+            if reasons:
+                report.skipped[job.name] = "; ".join(reasons)
+            else:
+                report.present.append(job.name)
         else:
             missing.append(job)
     if not missing:
@@ -126,6 +130,16 @@ def prepare_all(jobs: Sequence[Job], root: Path, executor: Executor) -> Report:
     return report
 
 
+def _second_thoughts(job: Job) -> list[str]:
+    """What the job's filter has against an object that was prepared before, perhaps with another filter."""
+    record, chosen = store.read_record(job.folder), job.selection
+    if chosen is None or chosen.advice:
+        return []
+    reasons = check_origin((job.name, record["uid"], job.path.stem), record["licence"] or job.licence, chosen)
+    reasons += check_size(record["counts"].get("vertices", 0), chosen)
+    return reasons + (check_motion(Motion(**record["motion"]), chosen) if len(record["motion"]) == 3 else [])
+
+
 def run(cfg: DictConfig) -> None:
     """`python prepare.py`: prepares what `source` names into `output`; ends with status 1 when a file failed, or when
     the one file that was named is not used."""
@@ -136,7 +150,7 @@ def run(cfg: DictConfig) -> None:
     if cfg.holdout < 0:
         raise ValueError(f"holdout={cfg.holdout}: must be 0 or more")
     settings = PrepareSettings(**{field.name: cfg[field.name] for field in dataclasses.fields(PrepareSettings)})
-    chosen = selection.choose(**cfg.filter, advice=False)
+    chosen = selection.choose(**cfg.filter)
     found = _objaverse(cfg, chosen) if cfg.source == "objaverse" else find(cfg.source, cfg.mode)
     if found.named:
         chosen = dataclasses.replace(chosen, advice=True)
@@ -147,8 +161,8 @@ def run(cfg: DictConfig) -> None:
     report.skipped.update(found.skipped)
     report.failed.update(found.failed)
     root.mkdir(parents=True, exist_ok=True)
-    passed = len(store.object_names(root))
-    split = write_split(root, fitting(cfg.holdout, passed) if passed > 1 else 0)
+    passed = [name for name in store.object_names(root) if name not in report.skipped | report.failed]
+    split = write_split(root, passed, fitting(cfg.holdout, len(passed)))
     write_reports(root, report, split, _shown(cfg))
     _tell(root, report, split, found.named)
     _refuse(report.failed | (report.skipped if found.named else {}))

@@ -157,7 +157,7 @@ def _joining(folder: Path) -> Iterator[BesideWriter]:
     found = surface.is_file() and (not record.is_file() or store.read_record(folder)["found"])
     if found:
         store.read_surface(folder, range(store.frame_count(folder)))
-    draft = Path(tempfile.mkdtemp(prefix=".geo_data.", dir=folder))
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         draft.chmod(0o755)  # mkdtemp keeps others out
         yield BesideWriter(draft, found)

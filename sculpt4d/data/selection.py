@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -56,12 +56,18 @@ class Motion(NamedTuple):
 
 
 def choose(
-    licences: Sequence[str] | None, benchmarks: Sequence[str], exclude: Sequence[str], advice: bool, **limits: Any
+    licences: Sequence[str] | None,
+    benchmarks: Sequence[str],
+    exclude: Sequence[str],
+    min_frames: int,
+    min_motion: float | int,
+    max_reach: float | int,
+    max_vertices: int,
 ) -> Selection:
     """The selection as the conf group `filter` says it. `exclude`: text files of ids. Raises ValueError."""
     allowed = None if licences is None else frozenset(map(short_licence, licences))
     excluded = excluded_ids(benchmarks, [Path(name).expanduser() for name in exclude])
-    return Selection(licences=allowed, excluded=excluded, advice=advice, **limits)
+    return Selection(min_frames, float(min_motion), float(max_reach), max_vertices, allowed, excluded)
 
 
 def short_licence(text: str) -> str:

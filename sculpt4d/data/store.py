@@ -52,8 +52,7 @@ class Record(TypedDict):
 
 UNRECORDED = Record(
     name="", family="", source="", sha256="", clip="", settings={}, seed=0, times=[], notes=[], counts={}, uid="",
-    licence="", mode="export", found=False, motion={},
-)  # fmt: skip
+    licence="", mode="export", found=False, motion={})  # fmt: skip
 
 
 class FrameData(NamedTuple):
@@ -93,7 +92,6 @@ class ObjectWriter:
         self.add_geometry(frame)
 
     def add_geometry(self, frame: FrameData) -> None:
-        """What goes to geo_data alone."""
         name = frame_name(self.frames)
         _write_mesh(self.folder / "geo_data" / "watertight" / f"{name}.ply", frame.closed)
         self.surface[f"{name}/random_surface"] = frame.random.astype(np.float16)
