@@ -264,6 +264,8 @@ def test_a_run_is_not_resumed_with_another_attention_or_from_a_broken_file(
 
 # prepare.py
 
+REPORTS = {"report.json", "report.csv", "report.html"}
+
 
 def triangle(path: Path, height: float = 1.0, duration: float = 1.0, corner: float = 0.0, clips: bool = True) -> Path:
     """A glTF file of one triangle that slides along x."""
@@ -323,8 +325,10 @@ def test_an_asset_that_cannot_be_used_is_named(
     message = refusal(prepare.run, prepared(tmp_path, f"source={file}"))
     for word in [str(file), *words]:
         assert word in message
-    assert written(tmp_path / "out") == {"report.json"}
-    assert str(file) in json.loads((tmp_path / "out/report.json").read_text())["failed"]["bad"]
+    assert written(tmp_path / "out") == REPORTS
+    left_out = json.loads((tmp_path / "out/report.json").read_text())
+    assert str(file) in (left_out["failed"] | left_out["skipped"])["bad"]
+    assert ("bad" in left_out["skipped"]) == (changes == {"clips": False})
 
 
 def test_a_truncated_asset_is_named(nano_data: Path, refusal: Refusal, tmp_path: Path) -> None:
@@ -333,7 +337,7 @@ def test_a_truncated_asset_is_named(nano_data: Path, refusal: Refusal, tmp_path:
         (tmp_path / "cut.glb").write_bytes(whole[:count])
         message = refusal(prepare.run, prepared(tmp_path, f"source={tmp_path / 'cut.glb'}"))
         assert str(tmp_path / "cut.glb") in message and "again" in message
-        assert written(tmp_path / "out") == {"report.json"}
+        assert written(tmp_path / "out") == REPORTS
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def take_in(origin: Origin, frames: int, selection: Selection | None) -> Intake:
     if origin.file is not None and selection is not None:
         file = GltfFile(origin.file)
         if not file.items("animations"):
-            raise Unsuitable("not animated: the file has no animation")
+            raise Unsuitable(f"not animated: {origin.file} has no animation, export it with its animation")
         licence = stated_licence(file) if licence is None else licence
     if selection is not None:
         notes += settle(check_origin(origin.names, licence, selection), selection)

@@ -97,7 +97,7 @@ def test_a_second_call_keeps_what_is_complete_and_other_settings_do_not(prepared
     record = first_object(prepared) / store.RECORD
     before = record.stat().st_mtime_ns
     again = prepare.prepare_synthetic(prepared, clips=4, holdout=1, settings=SMALL, workers=1)
-    assert not again.prepared and len(again.skipped) == len(store.object_names(prepared))
+    assert not again.prepared and len(again.present) == len(store.object_names(prepared))
     assert record.stat().st_mtime_ns == before
     job = Job(first_object(prepared).name, Path(), first_object(prepared), replace(SMALL, grid_res=48))
     assert not asset.is_prepared(job)
