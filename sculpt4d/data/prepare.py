@@ -12,12 +12,13 @@ from pathlib import Path
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
-from rich.progress import track
 
 from sculpt4d.data import store, synthetic
 from sculpt4d.data.asset import Job, PrepareSettings, is_prepared, prepare_object
+from sculpt4d.data.drafts import sweep_drafts
 from sculpt4d.data.executors import Executor
 from sculpt4d.data.executors_pool import local
+from sculpt4d.data.executors_progress import shown
 
 log = logging.getLogger(__name__)
 
@@ -119,13 +120,16 @@ def prepare_all(jobs: Sequence[Job], root: Path, executor: Executor) -> Report:
         return report
     root.mkdir(parents=True, exist_ok=True)
     log.info("preparing %d objects into %s, %d are there", len(missing), root, len(report.skipped))
-    outcomes = executor.run(missing, prepare_object, root)
-    for outcome in track(outcomes, description="Preparing", total=len(missing)):
-        if outcome.status == "prepared":
-            report.prepared.append(outcome.name)
-        else:
-            report.failed[outcome.name] = outcome.reason
-            log.warning("%s was left out: %s", outcome.name, outcome.reason)
+    sweep_drafts(root)
+    try:
+        for outcome in shown(executor.run(missing, prepare_object, root), len(missing)):
+            if outcome.status == "prepared":
+                report.prepared.append(outcome.name)
+            else:
+                report.failed[outcome.name] = outcome.reason
+                log.warning("%s was left out: %s", outcome.name, outcome.reason)
+    finally:
+        sweep_drafts(root)  # of workers that were stopped
     _write_json(root / "report.json", dataclasses.asdict(report))
     return report
 

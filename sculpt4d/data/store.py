@@ -7,9 +7,8 @@ geo_data/4d_sample_new.npz; labelled points, closed meshes and object.json are a
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 from zipfile import BadZipFile
@@ -20,6 +19,7 @@ from jaxtyping import Float, Float16, UInt8
 from PIL import Image, UnidentifiedImageError
 
 from sculpt4d.data.cameras import Camera, read_transforms, write_transforms
+from sculpt4d.data.drafts import new_draft
 from sculpt4d.geometry.bounds import Box
 from sculpt4d.types import Mesh
 
@@ -100,23 +100,27 @@ class ObjectWriter:
 
 @contextmanager
 def writing(folder: Path, cameras: Sequence[Camera], box: Box) -> Iterator[ObjectWriter]:
-    """A writer into a hidden sibling of `folder` that takes its place when the block ends well, and vanishes if not."""
+    """A writer into a hidden sibling of `folder` that takes its place when the block ends well, and vanishes if not.
+
+    Whatever instant a process is killed at, `folder` is absent, what it was or complete: never in between.
+    """
     if folder.exists() and not (folder / RECORD).is_file():
         raise ValueError(f"{folder} exists and was not written by prepare: move it away or choose another output")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    draft, outdated = new_draft(folder), new_draft(folder)
     try:
         draft.chmod(0o755)  # mkdtemp keeps others out
         yield ObjectWriter(draft, cameras, box)
-        if folder.exists():
-            shutil.rmtree(folder)
+        with suppress(FileNotFoundError):
+            os.replace(folder, outdated)  # a half deleted folder could still have its record
         try:
             os.replace(draft, folder)
         except OSError:
             if not (folder / RECORD).is_file():  # else another process has just finished the same object
                 raise
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        for path in (draft, outdated):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def frame_name(number: int) -> str:
