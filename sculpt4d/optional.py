@@ -13,6 +13,7 @@ REMEDY = {
     "objaverse": "pip install -e '.[objaverse]', or give the files themselves (source=FOLDER or a list)",
     "open3d": "pip install -e '.[open3d]', or leave the default (scipy and libigl)",
     "pytorch3d": "build it from Meta's sources against your torch, or leave the default (scipy and embreex)",
+    "ray": "pip install -e '.[ray]', or use executor=pool",
     "rembg": "pip install -e '.[rembg]', or give RGBA frames or frames on a plain ground",
     "wandb": "pip install wandb, or use logger=csv",
 }

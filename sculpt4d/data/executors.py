@@ -2,6 +2,7 @@
 
 import errno
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 from sculpt4d.data.selection import Unsuitable
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+Status = Literal["prepared", "skipped", "failed"]
 
 
 @runtime_checkable
@@ -24,13 +26,21 @@ Work = Callable[[Any], object]  # of one job
 
 
 class Outcome(NamedTuple):
-    """What became of one job. seconds, attempts: over all its attempts; reason: empty when it was prepared."""
+    """What became of one job. reason: empty when it was prepared; seconds: wall time of all its attempts."""
 
     name: str
-    status: Literal["prepared", "skipped", "failed"]
+    status: Status
     reason: str = ""
     seconds: float = 0.0
     attempts: int = 1
+
+
+class Attempt(NamedTuple):
+    """How one call of the worker function ended. again: another try may end otherwise."""
+
+    status: Status
+    reason: str = ""
+    again: bool = False
 
 
 @runtime_checkable
@@ -49,19 +59,28 @@ class Serial:
     """One job after the other in this process: for a debugger and for tests; no timeout, no memory cap, no retry."""
 
     def run(self, jobs: Sequence[Named], work: Work, folder: Path) -> Iterator[Outcome]:
+        refuse_doubles(jobs)
         for job in jobs:
-            yield attempt(job, work)
+            start = time.monotonic()
+            status, reason, _ = attempt(job, work)
+            yield Outcome(job.name, status, reason, time.monotonic() - start)
 
 
-def attempt(job: Named, work: Work) -> Outcome:
+def attempt(job: Named, work: Work) -> Attempt:
     """One call of `work`; what is wrong with the object comes back as words. Raises OSError on a full disk."""
-    start = time.monotonic()
     try:
         work(job)
     except Unsuitable as error:
-        return Outcome(job.name, "skipped", str(error), time.monotonic() - start)
+        return Attempt("skipped", str(error))
     except Exception as error:  # whatever a foreign file provokes is the report's to tell
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             raise
-        return Outcome(job.name, "failed", f"{type(error).__name__}: {error}", time.monotonic() - start)
-    return Outcome(job.name, "prepared", "", time.monotonic() - start)
+        return Attempt("failed", f"{type(error).__name__}: {error}", again=not isinstance(error, (ValueError, OSError)))
+    return Attempt("prepared")
+
+
+def refuse_doubles(jobs: Sequence[Named]) -> None:
+    """Raises ValueError when two jobs have one name: they would write one folder, and outcomes could not be told."""
+    doubles = [name for name, count in Counter(job.name for job in jobs).items() if count > 1]
+    if doubles:
+        raise ValueError(f"several objects are named {', '.join(doubles[:5])}: give every object a name of its own")

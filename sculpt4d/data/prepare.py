@@ -8,12 +8,13 @@ from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from rich.progress import track
 
 from sculpt4d.data import objaverse, release, selection, store, synthetic
 from sculpt4d.data.asset import Job, PrepareSettings, is_prepared, prepare_object
+from sculpt4d.data.drafts import sweep_drafts
 from sculpt4d.data.executors import Executor
 from sculpt4d.data.executors_pool import local
+from sculpt4d.data.executors_progress import shown
 from sculpt4d.data.files import write_json
 from sculpt4d.data.holdout import fitting, write_split
 from sculpt4d.data.report import Report, write_reports
@@ -118,14 +119,17 @@ def prepare_all(jobs: Sequence[Job], root: Path, executor: Executor) -> Report:
         return report
     root.mkdir(parents=True, exist_ok=True)
     log.info("preparing %d objects into %s, %d are there", len(missing), root, len(report.present))
-    outcomes = executor.run(missing, prepare_object, root)
-    for outcome in track(outcomes, description="Preparing", total=len(missing)):
-        report.seconds[outcome.name], report.attempts[outcome.name] = round(outcome.seconds, 2), outcome.attempts
-        if outcome.status == "prepared":
-            report.prepared.append(outcome.name)
-        else:
-            {"skipped": report.skipped, "failed": report.failed}[outcome.status][outcome.name] = outcome.reason
-            log.warning("%s %s: %s", outcome.name, outcome.status, outcome.reason)
+    sweep_drafts(root)
+    try:
+        for outcome in shown(executor.run(missing, prepare_object, root), len(missing)):
+            report.seconds[outcome.name], report.attempts[outcome.name] = round(outcome.seconds, 2), outcome.attempts
+            if outcome.status == "prepared":
+                report.prepared.append(outcome.name)
+            else:
+                {"skipped": report.skipped, "failed": report.failed}[outcome.status][outcome.name] = outcome.reason
+                log.warning("%s %s: %s", outcome.name, outcome.status, outcome.reason)
+    finally:
+        sweep_drafts(root)  # of workers that were stopped
     write_json(root / "report.json", dataclasses.asdict(report))
     return report
 
@@ -137,7 +141,10 @@ def _second_thoughts(job: Job) -> list[str]:
         return []
     reasons = check_origin((job.name, record["uid"], job.path.stem), record["licence"] or job.licence, chosen)
     reasons += check_size(record["counts"].get("vertices", 0), chosen)
-    return reasons + (check_motion(Motion(**record["motion"]), chosen) if len(record["motion"]) == 3 else [])
+    seen = record["motion"]
+    if len(seen) < 3:  # it was never judged
+        return reasons
+    return reasons + check_motion(Motion(int(seen["distinct"]), seen["mean"], seen["reach"]), chosen)
 
 
 def run(cfg: DictConfig) -> None:

@@ -9,14 +9,14 @@ import dataclasses
 import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 
 from sculpt4d.data import store
+from sculpt4d.data.drafts import new_draft
 from sculpt4d.geometry.bounds import Box, clip_box
 from sculpt4d.types import AnimatedMesh
 
@@ -134,17 +134,18 @@ def beside(source: Path, folder: Path) -> Iterator[BesideWriter]:
     if folder.exists() and store.read_record(folder)["mode"] != "render":
         raise ValueError(f"{folder} exists and is no copy of finished renders: move it away or choose another output")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    draft, outdated = new_draft(folder), new_draft(folder)
     try:
         draft.chmod(0o755)  # mkdtemp keeps others out
         shutil.copytree(source, draft, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
         with _joining(draft) as writer:
             yield writer
-        if folder.exists():
-            shutil.rmtree(folder)
+        with suppress(FileNotFoundError):
+            os.replace(folder, outdated)
         os.replace(draft, folder)
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        for path in (draft, outdated):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager
@@ -157,7 +158,7 @@ def _joining(folder: Path) -> Iterator[BesideWriter]:
     found = surface.is_file() and (not record.is_file() or store.read_record(folder)["found"])
     if found:
         store.read_surface(folder, range(store.frame_count(folder)))
-    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    draft = new_draft(folder)
     try:
         draft.chmod(0o755)  # mkdtemp keeps others out
         yield BesideWriter(draft, found)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from sculpt4d.data import store
 from sculpt4d.data.files import write_json, write_text
+from sculpt4d.data.record import UNRECORDED
 
 SIDE = 112  # pixels of a thumbnail
 FRAMES = 3  # thumbnails of one object, spread over its clip
@@ -88,7 +89,7 @@ def _rows(root: Path, report: Report, split: Mapping[str, Sequence[str]]) -> lis
     states |= {name: (part, reason) for part, reasons in lost.items() for name, reason in reasons.items()}
     places = {name: part for part in ("train", "holdout") for name in split.get(part, ())}
     for name, (status, reason) in sorted(states.items()):
-        record = store.UNRECORDED if status in lost else store.read_record(root / name)
+        record = UNRECORDED if status in lost else store.read_record(root / name)
         motion, counts = record["motion"], record["counts"]
         notes = "; ".join(record["notes"])
         clip = re.match(r"clip (.*?), [\d.]+ s", notes)

@@ -7,11 +7,10 @@ geo_data/4d_sample_new.npz; labelled points, closed meshes and object.json are a
 import json
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
@@ -20,39 +19,14 @@ from jaxtyping import Float, Float16, UInt8
 from PIL import Image, UnidentifiedImageError
 
 from sculpt4d.data.cameras import Camera, read_transforms, write_transforms
+from sculpt4d.data.drafts import new_draft
+from sculpt4d.data.record import RECORD, Record, read_record
 from sculpt4d.geometry.bounds import Box
 from sculpt4d.types import Mesh
 
 SURFACE = Path("geo_data/4d_sample_new.npz")
 DISTANCE = Path("geo_data/4d_distance.npz")
-RECORD = "object.json"
 SEPARATORS = ("/", "_")  # between frame and array in the names of an npz: ours first
-
-
-class Record(TypedDict):
-    """What object.json says: where the object comes from and how it was prepared. mode: as in release.py. found: the
-    surface points were there and are not ours. motion: what the filter measured."""
-
-    name: str
-    family: str
-    source: str
-    sha256: str
-    clip: str
-    settings: Mapping[str, int | bool]
-    seed: int
-    times: list[float]
-    notes: list[str]
-    counts: Mapping[str, int]
-    uid: str
-    licence: str
-    mode: str
-    found: bool
-    motion: Mapping[str, float]
-
-
-UNRECORDED = Record(
-    name="", family="", source="", sha256="", clip="", settings={}, seed=0, times=[], notes=[], counts={}, uid="",
-    licence="", mode="export", found=False, motion={})  # fmt: skip
 
 
 class FrameData(NamedTuple):
@@ -110,25 +84,29 @@ class ObjectWriter:
 
 @contextmanager
 def writing(folder: Path, cameras: Sequence[Camera], box: Box) -> Iterator[ObjectWriter]:
-    """A writer into a hidden sibling of `folder` that takes its place when the block ends well, and vanishes if not."""
+    """A writer into a hidden sibling of `folder` that takes its place when the block ends well, and vanishes if not.
+
+    Whatever instant a process is killed at, `folder` is absent, what it was or complete: never in between.
+    """
     if folder.exists() and (not (folder / RECORD).is_file() or read_record(folder)["mode"] != "export"):
         raise ValueError(
             f"{folder} exists and was not written by prepare, or is finished renders: move it, or choose another output"
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    draft, outdated = new_draft(folder), new_draft(folder)
     try:
         draft.chmod(0o755)  # mkdtemp keeps others out
         yield ObjectWriter(draft, cameras, box)
-        if folder.exists():
-            shutil.rmtree(folder)
+        with suppress(FileNotFoundError):
+            os.replace(folder, outdated)  # a half deleted folder could still have its record
         try:
             os.replace(draft, folder)
         except OSError:
             if not (folder / RECORD).is_file():  # else another process has just finished the same object
                 raise
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        for path in (draft, outdated):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def frame_name(number: int) -> str:
@@ -154,17 +132,6 @@ def frame_count(folder: Path) -> int:
 def view_count(folder: Path) -> int:
     """Pictures of every frame; 0 when the object is not prepared."""
     return len(list((folder / "render_cond" / frame_name(0)).glob("[0-9]*.png")))
-
-
-def read_record(folder: Path) -> Record:
-    """object.json, or what can be said without it: folders of the official release have none."""
-    path = folder / RECORD
-    if not path.is_file():
-        return UNRECORDED | {"name": folder.name}
-    try:
-        return UNRECORDED | json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not JSON ({error}): delete {folder} and prepare the object again") from error
 
 
 def read_surface(

@@ -9,12 +9,13 @@ import trimesh
 
 from sculpt4d.data import store
 from sculpt4d.data.cameras import choose_cameras
+from sculpt4d.data.record import UNRECORDED
 from sculpt4d.geometry.bounds import Box
 from sculpt4d.types import Mesh
 
 CAMERAS = choose_cameras(2, True, np.random.default_rng(0))
 BOX = Box(np.array([1.0, 2.0, 3.0], np.float32), 0.5)
-RECORD = store.UNRECORDED | {"name": "ball", "family": "balls"}
+RECORD = UNRECORDED | {"name": "ball", "family": "balls"}
 
 
 def frame(seed: int, points: int = 7) -> store.FrameData:
