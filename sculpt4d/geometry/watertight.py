@@ -39,9 +39,9 @@ def watertight(mesh: Mesh, resolution: int) -> Mesh:
 
     Parts that are closed keep their size: inside is where their winding number is not zero, so overlapping parts become
     one solid without inner walls, and parts that run through themselves keep all they enclose. Open shells have no
-    inside; they become walls of 2 * 0.6 cells (eps = 0.6 * 1.1 / resolution on either side). What is thinner than a cell
-    and has no node inside it (plates, ears, needles) is thickened to 2 * 0.87 cells, there alone. What the flood from
-    outside cannot reach is filled (unsigned distance and flood fill as in the paper's data processing). manifold3d
+    inside; they become walls of 2 * 0.6 cells (eps = 0.6 * 1.1 / resolution on either side). What is thinner than a
+    cell and has no node inside it (plates, ears, needles) is thickened to 2 * 0.87 cells, there alone. What the flood
+    from outside cannot reach is filled (unsigned distance and flood fill as in the paper's data processing). manifold3d
     confirms the result. ValueError when no face is usable or the mesh leaves the grid.
     """
     parts = split_parts(mesh.vertices, mesh.faces)
