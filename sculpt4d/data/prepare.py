@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 from rich.progress import track
 
 from sculpt4d.data import store, synthetic
+from sculpt4d.data.ablation import refuse_other_sampling
 from sculpt4d.data.asset import Job, PrepareSettings, is_prepared, prepare_object
 
 log = logging.getLogger(__name__)
@@ -95,6 +96,7 @@ def prepare_folder(
         report = prepare_files(find_files(source), root, settings, workers)
         _refuse_failures(report)
     names = store.object_names(root) if root.is_dir() else ()
+    refuse_other_sampling((root / name for name in names), settings)
     if not names:
         raise ValueError(
             f"no prepared object in {root}: python prepare.py input=GLB_FILES output={root}, or set data.source"
@@ -117,6 +119,7 @@ def prepare_all(jobs: Sequence[Job], root: Path, workers: int | None = None) -> 
         if is_prepared(job):
             report.skipped.append(job.name)
         else:
+            refuse_other_sampling([job.folder], job.settings)  # rather than put an ablation in place of what is there
             missing.append(job)
     if not missing:
         return report
