@@ -10,6 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from sculpt4d.data import objaverse, release, selection, store, synthetic
+from sculpt4d.data.ablation import refuse_other_sampling
 from sculpt4d.data.asset import Job, PrepareSettings, is_prepared, prepare_object
 from sculpt4d.data.drafts import sweep_drafts
 from sculpt4d.data.executors import Executor
@@ -93,6 +94,7 @@ def prepare_folder(
         report = prepare_files(find_files(source), root, settings, local(workers))
         _refuse(report.failed)
     names = store.object_names(root) if root.is_dir() else ()
+    refuse_other_sampling((root / name for name in names), settings)
     if not names:
         raise ValueError(
             f"no prepared object in {root}: python prepare.py source=GLB_FILES output={root}, or set data.source"
@@ -114,6 +116,7 @@ def prepare_all(jobs: Sequence[Job], root: Path, executor: Executor) -> Report:
             else:
                 report.present.append(job.name)
         else:
+            refuse_other_sampling([job.folder], job.settings)  # rather than put an ablation in place of what is there
             missing.append(job)
     if not missing:
         return report

@@ -3,21 +3,25 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 RECORD = "object.json"
 
 
 class Record(TypedDict):
-    """What object.json says: where the object comes from and how it was prepared. mode: as in release.py. found: the
-    surface points were there and are not ours. motion: what the filter measured."""
+    """What object.json says: where the object comes from and how it was prepared.
+
+    counts: vertices, faces, rows on sharp edges; random_swallowed and sharp_swallowed are summed over the frames.
+    seconds: of the processor, by stage; files of earlier versions have none. mode: as in release.py. found: the surface
+    points were there and are not ours. motion: what the filter measured.
+    """
 
     name: str
     family: str
     source: str
     sha256: str
     clip: str
-    settings: Mapping[str, int | bool]
+    settings: Mapping[str, int | float | bool | str]
     seed: int
     times: list[float]
     notes: list[str]
@@ -27,6 +31,7 @@ class Record(TypedDict):
     mode: str
     found: bool
     motion: Mapping[str, float]
+    seconds: NotRequired[Mapping[str, float]]
 
 
 UNRECORDED = Record(

@@ -111,7 +111,7 @@ class BesideWriter(store.ObjectWriter):
         self.found = found
 
     def add(self, frame: store.FrameData) -> None:
-        self.add_geometry(frame)
+        self.add_geometry(frame._replace(swallowed=None) if self.found else frame)
 
     def finish(self, record: store.Record) -> None:
         notes = record["notes"]

@@ -1,7 +1,8 @@
 """The folder of one prepared object, written whole or not at all, and read in parts.
 
 The layout is that of the official release: render_cond/frame_0000/{000.png.., mesh.ply, transforms.json} and
-geo_data/4d_sample_new.npz; labelled points, closed meshes and object.json are added. Coordinates lie in [-0.5, 0.5]^3.
+geo_data/4d_sample_new.npz; labelled points, closed meshes, marks of swallowed points and object.json are added, each in
+a file of its own. Coordinates lie in [-0.5, 0.5]^3.
 """
 
 import json
@@ -11,13 +12,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 import trimesh
-from jaxtyping import Float, Float16, UInt8
+from jaxtyping import Bool, Float, Float16, UInt8
 from PIL import Image, UnidentifiedImageError
 
+from sculpt4d.data.arrays import frame_name, read_arrays
 from sculpt4d.data.cameras import Camera, read_transforms, write_transforms
 from sculpt4d.data.drafts import new_draft
 from sculpt4d.data.record import RECORD, Record, read_record
@@ -26,14 +27,16 @@ from sculpt4d.types import Mesh
 
 SURFACE = Path("geo_data/4d_sample_new.npz")
 DISTANCE = Path("geo_data/4d_distance.npz")
-SEPARATORS = ("/", "_")  # between frame and array in the names of an npz: ours first
+SWALLOWED = Path("geo_data/4d_swallowed.npz")
+ARRAYS = ("random_surface", "sharp_surface")
 
 
 class FrameData(NamedTuple):
     """Everything stored of one frame.
 
     views: square RGBA pictures, one per camera; mesh: the animated mesh, in the box; closed: its watertight surface;
-    random (n, 6), sharp (s, 6): position and unit normal; points (m, 3), distance (m,): positive inside.
+    random (n, 6), sharp (s, 6): position and unit normal; points (m, 3), distance (m,): positive inside;
+    swallowed: of `random` (n,) and of `sharp` (s,), points that have no place of their own on the closed surface.
     """
 
     views: Sequence[UInt8[np.ndarray, "h w 4"]]
@@ -43,6 +46,7 @@ class FrameData(NamedTuple):
     sharp: Float[np.ndarray, "s 6"]
     points: Float[np.ndarray, "m 3"]
     distance: Float[np.ndarray, " m"]
+    swallowed: tuple[Bool[np.ndarray, " n"], Bool[np.ndarray, " s"]] | None = None
 
 
 class ObjectWriter:
@@ -52,6 +56,7 @@ class ObjectWriter:
         self.folder, self.cameras, self.box = folder, cameras, box
         self.surface: dict[str, np.ndarray] = {}
         self.labels: dict[str, np.ndarray] = {}
+        self.swallowed: dict[str, np.ndarray] = {}
         self.frames = 0
         (folder / "geo_data" / "watertight").mkdir(parents=True)
 
@@ -70,13 +75,25 @@ class ObjectWriter:
         _write_mesh(self.folder / "geo_data" / "watertight" / f"{name}.ply", frame.closed)
         self.surface[f"{name}/random_surface"] = frame.random.astype(np.float16)
         self.surface[f"{name}/sharp_surface"] = frame.sharp.astype(np.float16)
+        if frame.swallowed is not None:
+            for array, marked in zip(ARRAYS, frame.swallowed, strict=True):
+                self.swallowed[f"{name}/{array}"] = marked
         if len(frame.points):
             self.labels[f"{name}/points"] = frame.points.astype(np.float16)
             self.labels[f"{name}/distance"] = frame.distance.astype(np.float16)
         self.frames += 1
 
+    def swallowed_counts(self) -> dict[str, int]:
+        """Swallowed rows so far, summed over the frames: random_swallowed and sharp_swallowed."""
+        counts = {"random_swallowed": 0, "sharp_swallowed": 0}
+        for key, marked in self.swallowed.items():
+            counts[key.split("/")[1].replace("surface", "swallowed")] += int(marked.sum())
+        return counts
+
     def finish(self, record: Record) -> None:
         np.savez(self.folder / SURFACE, **self.surface)  # type: ignore[arg-type]
+        if self.swallowed:
+            np.savez_compressed(self.folder / SWALLOWED, **self.swallowed)  # type: ignore[arg-type]
         if self.labels:
             np.savez(self.folder / DISTANCE, **self.labels)  # type: ignore[arg-type]
         (self.folder / RECORD).write_text(json.dumps(record, indent=1))
@@ -109,10 +126,6 @@ def writing(folder: Path, cameras: Sequence[Camera], box: Box) -> Iterator[Objec
             shutil.rmtree(path, ignore_errors=True)
 
 
-def frame_name(number: int) -> str:
-    return f"frame_{number:04d}"
-
-
 def complete(folder: Path) -> bool:
     """True when the object can be read: both parts of the layout are there, ours or the official release's."""
     return (folder / SURFACE).is_file() and (folder / "render_cond" / frame_name(0)).is_dir()
@@ -138,7 +151,17 @@ def read_surface(
     folder: Path, frames: Sequence[int]
 ) -> tuple[Float16[np.ndarray, "t n 6"], Float16[np.ndarray, "t s 6"]]:
     """Uniform and sharp-edge points of the frames; s = 0 when the object has no sharp edge."""
-    random, sharp = _read_arrays(folder / SURFACE, frames, ("random_surface", "sharp_surface"))
+    random, sharp = read_arrays(folder / SURFACE, frames, ARRAYS)
+    return random, sharp
+
+
+def read_swallowed(
+    folder: Path, frames: Sequence[int]
+) -> tuple[Bool[np.ndarray, "t n"], Bool[np.ndarray, "t s"]] | None:
+    """Which rows of `read_surface` the closed surface swallowed; None where nobody looked (official release)."""
+    if not (folder / SWALLOWED).is_file():
+        return None
+    random, sharp = read_arrays(folder / SWALLOWED, frames, ARRAYS)
     return random, sharp
 
 
@@ -151,7 +174,7 @@ def read_distances(
         raise FileNotFoundError(
             f"{path} is missing: prepare the object again with distance_points=6144 or another count"
         )
-    points, distance = _read_arrays(path, frames, ("points", "distance"))
+    points, distance = read_arrays(path, frames, ("points", "distance"))
     return points, distance
 
 
@@ -173,26 +196,6 @@ def read_mesh(folder: Path, frame: int) -> Mesh:
 def read_watertight(folder: Path, frame: int) -> Mesh:
     """The closed surface of one frame; folders of the official release have none."""
     return _read_mesh(folder / "geo_data" / "watertight" / f"{frame_name(frame)}.ply")
-
-
-def _read_arrays(path: Path, frames: Sequence[int], names: Sequence[str]) -> list[np.ndarray]:
-    """Each named array of the frames, stacked; only what is asked for is read."""
-    again = f"prepare {path.parents[1].name} again (python prepare.py), or remove it from the data"
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return [np.stack([file[_key(file.files, frame, name, path)] for frame in frames]) for name in names]
-    except KeyError as error:
-        raise ValueError(f"{path}: {error.args[0]}; {again}") from error
-    except (ValueError, BadZipFile, EOFError) as error:
-        raise ValueError(f"{path} cannot be read ({error}); {again}") from error
-
-
-def _key(stored: Sequence[str], frame: int, name: str, path: Path) -> str:
-    for separator in SEPARATORS:
-        key = f"{frame_name(frame)}{separator}{name}"
-        if key in stored:
-            return key
-    raise KeyError(f"holds no {name} of {frame_name(frame)}, its {len(stored)} arrays begin with {list(stored)[:3]}")
 
 
 def _read_picture(path: Path) -> UInt8[np.ndarray, "h w 4"]:
