@@ -103,12 +103,15 @@ def _merge(poses: Float[np.ndarray, "t v 3"], owner: Int[np.ndarray, " v"]) -> I
 def _solid(poses: Float[np.ndarray, "t v 3"], faces: Int[np.ndarray, "f 3"]) -> Bool[np.ndarray, " f"]:
     """Faces with three different corners and, at some time, an area."""
     extent = float((poses.max(axis=(0, 1)) - poses.min(axis=(0, 1))).max())
-    area = np.zeros(len(faces))
-    for frame in poses:
-        first, second, third = (frame[faces[:, corner]] for corner in range(3))
-        area = np.maximum(area, np.linalg.norm(np.cross(second - first, third - first), axis=1))
     a, b, c = faces.T
-    return (a != b) & (b != c) & (c != a) & (area > 1e-14 * extent**2)
+    solid = np.zeros(len(faces), bool)
+    open_rows = np.flatnonzero((a != b) & (b != c) & (c != a))
+    for frame in poses:  # nearly all faces have an area in the first
+        first, second, third = (frame[faces[open_rows, corner]] for corner in range(3))
+        found = np.linalg.norm(np.cross(second - first, third - first), axis=1) > 1e-14 * extent**2
+        solid[open_rows[found]] = True
+        open_rows = open_rows[~found]
+    return solid
 
 
 if __name__ == "__main__":

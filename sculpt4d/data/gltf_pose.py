@@ -13,7 +13,7 @@ from sculpt4d.data.gltf_tree import Tree, read_tree, worlds
 from sculpt4d.data.keyframes import Track, sample_all
 
 Tracks = Mapping[tuple[int, str], Track]
-MOST_BYTES = 2**29  # of all positions, and of all nodes' matrices
+MOST_BYTES = 3 * 2**27  # of all positions, and of all nodes' matrices; the whole reader stays below 2 GB
 
 
 class Model(NamedTuple):
