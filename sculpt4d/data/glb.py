@@ -14,12 +14,17 @@ SAME = 1e-6  # vertices closer than this share of the object, at all times, are 
 LOOP = 1e-3  # first and last pose closer than this share: the clip loops
 
 
+class StillError(ValueError):
+    """The file is sound, but nothing in it moves."""
+
+
 def read_animation(path: Path, frames: int, clip: str | int | None = None) -> AnimatedMesh:
     """The clip (name, number, or by default the one that moves most) at `frames` moments, evenly spaced.
 
     Moments run from the first to the last key; a clip whose last pose is its first loops, and leaves the last out.
     Colours are sRGB. Equal vertices are merged, so that surfaces are connected. Every choice is in the notes.
-    Raises ValueError, naming file and remedy, for whatever is damaged, static, empty, not finite or unsupported.
+    Raises ValueError, naming file and remedy, for whatever is damaged, empty, not finite or unsupported; StillError,
+    which is one, for what does not move.
     """
     if frames < 1:
         raise ValueError(f"{path}: {frames} frames cannot be read: ask for at least 1")
@@ -27,13 +32,14 @@ def read_animation(path: Path, frames: int, clip: str | int | None = None) -> An
     file = model.file
     found = clips(file)
     if not found:
-        raise file.error("has no animation", "export it with its animation, or choose another object")
+        raise StillError(file.error("has no animation", "export it with its animation, or choose another object"))
     choice = choose(model, found, clip)
     start, end = choice.clip.start, choice.clip.end
     if not end > start:
-        raise file.error("has an animation of zero duration", "give a clip of two keys or more, at different times")
+        remedy = "give a clip of two keys or more, at different times"
+        raise StillError(file.error("has an animation of zero duration", remedy))
     if choice.travel == 0:
-        raise file.error("has an animation, but it moves no vertex", "choose another clip or object")
+        raise StillError(file.error("has an animation, but it moves no vertex", "choose another clip or object"))
     times, loops = _moments(model, choice.tracks, choice.clip, frames)
     rest, rest_signs = pose(model, {}, np.zeros(1))
     moving, signs = pose(model, choice.tracks, times)

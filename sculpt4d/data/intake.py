@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from sculpt4d.data.glb import read_animation
+from sculpt4d.data.glb import StillError, read_animation
 from sculpt4d.data.gltf_file import GltfFile
 from sculpt4d.data.release import is_rendered, read_rendered, with_rest
 from sculpt4d.data.selection import (
@@ -51,15 +51,15 @@ def take_in(origin: Origin, frames: int, selection: Selection | None) -> Intake:
     licence = origin.licence
     notes: list[str] = []
     if origin.file is not None and selection is not None:
-        file = GltfFile(origin.file)
-        if not file.items("animations"):
-            raise Unsuitable(f"not animated: {origin.file} has no animation, export it with its animation")
-        licence = stated_licence(file) if licence is None else licence
+        licence = stated_licence(GltfFile(origin.file)) if licence is None else licence
     if selection is not None:
         notes += settle(check_origin(origin.names, licence, selection), selection)
-    animated = _read(origin, frames)
     if selection is None:
-        return Intake(animated, licence, None)
+        return Intake(_read(origin, frames), licence, None)
+    try:
+        animated = _read(origin, frames)
+    except StillError as error:
+        raise Unsuitable(f"not animated: {error}") from error
     notes += settle(check_size(animated.vertices.shape[1], selection), selection)
     motion = measure_motion(_probe(animated, origin, frames))
     notes += settle(check_motion(motion, selection), selection)

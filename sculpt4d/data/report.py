@@ -4,6 +4,8 @@ import base64
 import csv
 import html
 import io
+import logging
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,12 +13,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from PIL import Image
 
 from sculpt4d.data import store
 from sculpt4d.data.files import write_json, write_text
 from sculpt4d.data.record import UNRECORDED
 
+log = logging.getLogger(__name__)
+
+EYE = math.radians(20)  # elevation from which objects are shown
 SIDE = 112  # pixels of a thumbnail
 FRAMES = 3  # thumbnails of one object, spread over its clip
 SHOWN = 400  # objects with thumbnails, so that the page stays below about 15 MB
@@ -156,7 +162,7 @@ def _page(
 def _card(folder: Path, row: Row) -> str:
     count = store.frame_count(folder)
     frames = sorted({count * step // FRAMES for step in range(FRAMES)})
-    pictures = "".join(_thumbnail(folder, frame) for frame in frames)
+    pictures = "".join(map(_picture, frames, _thumbnails(folder, frames)))
     facts = [row.split, f"{row.frames} frames", f"{row.vertices} vertices" if row.vertices else "", row.licence]
     facts.append(f"moves {row.motion} of its size" if row.motion else "")
     told = " · ".join(html.escape(fact) for fact in facts if fact)
@@ -164,15 +170,26 @@ def _card(folder: Path, row: Row) -> str:
     return f"<figure title='{title}'>{pictures}<b>{name}</b><i>{told}</i></figure>"
 
 
-def _thumbnail(folder: Path, frame: int) -> str:
-    """The first view of a frame on light grey, as part of the page; a word where there is no picture."""
-    if not store.view_count(folder):
-        return "<span>no picture</span>"
+def _thumbnails(folder: Path, frames: Sequence[int]) -> list[Image.Image]:
+    """The frames from the camera nearest to a little above the horizon, all cut to what they cover; empty, with a
+    warning, where a picture cannot be read."""
     try:
-        picture = Image.fromarray(store.read_views(folder, (frame,))[0])
-    except (OSError, ValueError) as error:
-        return f"<span>{html.escape(str(error))}</span>"
-    picture.thumbnail((SIDE, SIDE))
+        heights = [abs(camera.elevation - EYE) for camera in store.read_cameras(folder)]
+        views = store.read_views(folder, frames, heights.index(min(heights)))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        log.warning("%s: no thumbnails, %s", folder.name, error)
+        return []
+    covered = np.max([view[..., 3] for view in views], axis=0)
+    rows, columns = (np.nonzero(covered.any(axis=axis))[0] for axis in (1, 0))
+    box = (0, 0, covered.shape[1], covered.shape[0])
+    if len(rows):
+        middle = (int(columns[0] + columns[-1]) // 2, int(rows[0] + rows[-1]) // 2)
+        half = max(int(columns[-1] - columns[0]), int(rows[-1] - rows[0])) // 2 + 2
+        box = (middle[0] - half, middle[1] - half, middle[0] + half, middle[1] + half)
+    return [Image.fromarray(view).crop(box).resize((SIDE, SIDE), Image.Resampling.LANCZOS) for view in views]
+
+
+def _picture(frame: int, picture: Image.Image) -> str:
     ground = Image.new("RGBA", picture.size, (238, 238, 238, 255))
     ground.alpha_composite(picture)
     content = io.BytesIO()
