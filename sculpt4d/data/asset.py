@@ -13,14 +13,14 @@ from jaxtyping import Float, Float32
 from sculpt4d.data import store, synthetic
 from sculpt4d.data.cameras import Camera, choose_cameras
 from sculpt4d.data.glb import read_animation
-from sculpt4d.data.render import render
+from sculpt4d.data.views import RENDERERS, draw_views
 from sculpt4d.geometry.bounds import clip_box, to_box
 from sculpt4d.geometry.distance import signed_distance
 from sculpt4d.geometry.projection import project
 from sculpt4d.geometry.sharp import sample_sharp
 from sculpt4d.geometry.surface import carry, sample_surface
 from sculpt4d.geometry.watertight import watertight
-from sculpt4d.types import AnimatedMesh, Mesh
+from sculpt4d.types import AnimatedMesh, Appearance, Mesh
 
 NEAR = ((2, 0.015), (4, 0.06))  # (one in so many labelled points, deviation from the surface in stored units)
 FAR = 0.51  # the other labelled points are uniform in a cube of this half side
@@ -32,7 +32,7 @@ class PrepareSettings:
 
     points, sharp_points: surface points per frame. distance_points: places with known distance (0: none; the
     autoencoder stage needs them). grid_res: cells of the watertight grid along the box. front: view 0 is the fixed
-    front camera.
+    front camera. renderer: embree, blender or pytorch3d.
     """
 
     frames: int = 32
@@ -43,9 +43,12 @@ class PrepareSettings:
     image_size: int = 512
     grid_res: int = 256
     front: bool = False
+    renderer: str = "embree"
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.renderer not in RENDERERS:
+            raise ValueError(f"renderer={self.renderer}: choose one of {', '.join(RENDERERS)}")
         for name in ("frames", "points", "views", "image_size", "grid_res"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: must be at least 1")
@@ -105,7 +108,11 @@ def prepare_animation(animated: AnimatedMesh, job: Job) -> Path:
     with store.writing(job.folder, cameras, box) as writer:
         for pose in vertices:
             carried = [carry(points, pose[None], animated.faces)[0] for points in (random, sharp)]
-            writer.add(_frame(Mesh(pose, animated.faces), animated.colors, carried, cameras, settings, rng))
+            writer.add(
+                _frame(
+                    Mesh(pose, animated.faces), animated.colors, animated.appearance, carried, cameras, settings, rng
+                )
+            )
         counts = {"vertices": vertices.shape[1], "faces": len(animated.faces), "sharp": len(sharp.face)}
         writer.finish(
             store.Record(
@@ -127,6 +134,7 @@ def prepare_animation(animated: AnimatedMesh, job: Job) -> Path:
 def _frame(
     mesh: Mesh,
     colors: Float32[np.ndarray, "f 3"],
+    appearance: Appearance | None,
     carried: Sequence[Float[np.ndarray, "_ 3"]],
     cameras: Sequence[Camera],
     settings: PrepareSettings,
@@ -137,7 +145,7 @@ def _frame(
     random, sharp = np.split(np.concatenate([positions, normals], axis=1), [len(carried[0])])
     points = distance_places(closed, settings.distance_points, rng)
     distance = signed_distance(points, closed) if len(points) else np.zeros(0, np.float32)
-    views = [render(mesh.vertices, mesh.faces, colors, camera, settings.image_size) for camera in cameras]
+    views = draw_views(mesh, colors, appearance, cameras, settings.image_size, settings.renderer)
     return store.FrameData(views, mesh, closed, random, sharp, points, distance)
 
 

@@ -33,7 +33,7 @@ LIGHTS = (
 )
 
 
-class _Hits(NamedTuple):
+class Hits(NamedTuple):
     """Where rays met the mesh: flat rows of the ray grid, faces, barycentric weights of corners 1 and 2, directions."""
 
     rays: Integer[np.ndarray, " r"]
@@ -42,12 +42,11 @@ class _Hits(NamedTuple):
     directions: Float32[np.ndarray, "r 3"]
 
 
-class _Scene(NamedTuple):
-    """What all views of one mesh share: its ray casting tree and, for smooth shading, unit normals of the vertices."""
+class Scene(NamedTuple):
+    """What all views of one mesh share: unit normals of the faces and, for smooth shading, of their corners."""
 
     vertices: Float32[np.ndarray, "v 3"]
     faces: Integer[np.ndarray, "f 3"]
-    tree: EmbreeScene
     normals: Float32[np.ndarray, "f 3"]
     bent: Float32[np.ndarray, "f 3 3"] | None  # normals of the corners; None: the face's own everywhere
 
@@ -82,8 +81,11 @@ def render_views(
     """What `render` draws, from every camera, with the work that the views share done once."""
     if len(faces) == 0:
         return [np.zeros((size, size, 4), dtype=np.uint8) for _ in cameras]
-    scene = _prepare(vertices, faces, smooth)
-    return [_draw(scene, colors, camera, size, appearance) for camera in cameras]
+    scene, tree = prepare_scene(vertices, faces, smooth), EmbreeScene()
+    TriangleMesh(tree, np.ascontiguousarray(vertices, np.float32), np.ascontiguousarray(faces, np.int32))
+    return [
+        shade(scene, _cast(scene, tree, camera, SAMPLES * size), colors, camera, size, appearance) for camera in cameras
+    ]
 
 
 def render_mesh(mesh: Mesh, camera: Camera, size: int) -> UInt8[np.ndarray, "{size} {size} 4"]:
@@ -92,7 +94,8 @@ def render_mesh(mesh: Mesh, camera: Camera, size: int) -> UInt8[np.ndarray, "{si
     return render(mesh.vertices, mesh.faces, colors, camera, size, smooth=True)
 
 
-def _prepare(vertices: Float32[np.ndarray, "v 3"], faces: Integer[np.ndarray, "f 3"], smooth: bool) -> _Scene:
+def prepare_scene(vertices: Float32[np.ndarray, "v 3"], faces: Integer[np.ndarray, "f 3"], smooth: bool) -> Scene:
+    """Normals for `shade`; `smooth` gives the corners those of their vertices."""
     corners = vertices[faces]
     flat = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     own, bent = _unit(flat), None
@@ -101,16 +104,19 @@ def _prepare(vertices: Float32[np.ndarray, "v 3"], faces: Integer[np.ndarray, "f
         at_vertices = np.stack([np.bincount(rows, spread[:, axis], len(vertices)) for axis in range(3)], axis=1)
         bent = _unit(at_vertices.astype(np.float32))[faces]
         bent = np.where((bent * own[:, None]).sum(axis=2, keepdims=True) < CREASE, own[:, None], bent)
-    tree = EmbreeScene()
-    TriangleMesh(tree, np.ascontiguousarray(vertices, np.float32), np.ascontiguousarray(faces, np.int32))
-    return _Scene(vertices, faces, tree, own, bent)
+    return Scene(vertices, faces, own, bent)
 
 
-def _draw(
-    scene: _Scene, colors: Float[np.ndarray, "f 3"], camera: Camera, size: int, appearance: Appearance | None
+def shade(
+    scene: Scene,
+    hits: Hits | None,
+    colors: Float[np.ndarray, "f 3"],
+    camera: Camera,
+    size: int,
+    appearance: Appearance | None,
 ) -> UInt8[np.ndarray, "{size} {size} 4"]:
+    """The picture whose rays, SAMPLES * size in each direction, met the mesh at `hits`; None: nowhere."""
     grid = SAMPLES * size
-    hits = _cast(scene, camera, grid)
     total = np.zeros((grid * grid, 4), dtype=np.float32)
     if hits is not None:
         if appearance is None:
@@ -125,7 +131,7 @@ def _draw(
     return np.rint(255 * np.concatenate([color, covered / SAMPLES**2], axis=-1)).astype(np.uint8)
 
 
-def _cast(scene: _Scene, camera: Camera, grid: int) -> _Hits | None:
+def _cast(scene: Scene, tree: EmbreeScene, camera: Camera, grid: int) -> Hits | None:
     """Shoots rays through the part of the picture that the mesh can cover; None when none of them meets it."""
     pose = camera.to_mesh()
     half = math.tan(camera.field / 2)
@@ -141,13 +147,13 @@ def _cast(scene: _Scene, camera: Camera, grid: int) -> _Hits | None:
     if len(directions) == 0:
         return None
     origins = np.tile(pose[:3, 3].astype(np.float32), (len(directions), 1))
-    found = scene.tree.run(origins, directions, output=True)
+    found = tree.run(origins, directions, output=True)
     met = np.flatnonzero(found["primID"] >= 0)
     if len(met) == 0:
         return None
     rays = (np.arange(grid)[rows, None] * grid + np.arange(grid)[columns]).reshape(-1)
     weights = np.stack([found["u"][met], found["v"][met]], axis=1)
-    return _Hits(rays[met], found["primID"][met], weights, directions[met])
+    return Hits(rays[met], found["primID"][met], weights, directions[met])
 
 
 def _covered(side: Float[np.ndarray, " n"], grid: int) -> slice:
@@ -164,7 +170,7 @@ def _light(normals: Float[np.ndarray, "n 3"], camera: Camera) -> Float32[np.ndar
     return AMBIENT + facing @ np.array([light.color for light in LIGHTS], dtype=np.float32)
 
 
-def _lit(scene: _Scene, hits: _Hits, camera: Camera) -> Float32[np.ndarray, "r 3"]:
+def _lit(scene: Scene, hits: Hits, camera: Camera) -> Float32[np.ndarray, "r 3"]:
     """What the lamps send back at the hits, from the camera's side of the faces."""
     if scene.bent is None:
         towards = camera.to_mesh()[:3, 3].astype(np.float32) - scene.vertices[scene.faces[:, 0]]

@@ -37,7 +37,7 @@ class Record(TypedDict):
     source: str
     sha256: str
     clip: str
-    settings: Mapping[str, int | bool]
+    settings: Mapping[str, int | bool | str]
     seed: int
     times: list[float]
     notes: list[str]
