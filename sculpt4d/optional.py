@@ -7,7 +7,7 @@ from types import ModuleType
 
 REMEDY = {
     "block_sparse_attn": "build it from the MIT HAN Lab's Block-Sparse-Attention sources (CUDA), or use backend=merged",
-    "bpy": "install bpy in a Python environment of its own and name that Python in SCULPT4D_BLENDER, or use renderer=embree",
+    "bpy": "install bpy in an environment of its own and name its Python in SCULPT4D_BLENDER, or use renderer=embree",
     "cv2": "pip install -e '.[opencv]', or leave the default preparation of pictures (crop=clip)",
     "deepspeed": "DS_BUILD_OPS=0 pip install -e '.[deepspeed]', or use trainer=ddp or trainer=fsdp",
     "open3d": "pip install -e '.[open3d]', or leave the default (scipy and libigl)",

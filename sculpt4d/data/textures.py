@@ -11,8 +11,8 @@ def surface_colors(
 ) -> Float32[np.ndarray, "r 3"]:
     """sRGB in [0, 1] at places given by their face and the barycentric weights of its corners 1 and 2.
 
-    Colours and texture are multiplied as sRGB values: within 0.03 of the product of linear light that glTF asks for, and
-    exact where either is white.
+    Colours and texture are multiplied as sRGB values: within 0.03 of the product of linear light that glTF asks
+    for, and exact where either is white.
     """
     colors = blend(appearance.colors, faces, weights)
     rows = appearance.texture[faces]

@@ -63,7 +63,7 @@ def test_a_texture_stands_upright_and_is_not_mirrored() -> None:
 def test_texture_coordinates_repeat() -> None:
     rng = np.random.default_rng(0)
     texture, places = rng.integers(0, 256, (5, 7, 3), dtype=np.uint8), rng.random((50, 2))
-    np.testing.assert_allclose(look_up(texture, places), look_up(texture, places + (3, -2)), atol=0.02)
+    np.testing.assert_allclose(look_up(texture, places), look_up(texture, places + np.array([3, -2])), atol=0.02)
 
 
 @given(st.integers(1, 6), st.integers(1, 6), st.integers(0, 99))
@@ -210,10 +210,10 @@ def test_a_blender_that_fails_is_quoted_and_one_that_hangs_is_ended(
     monkeypatch.setenv(blender.VARIABLE, sys.executable)
     script = tmp_path / "script.py"
     script.write_text("import sys; print('no kernel for', sys.argv[-1]); sys.exit(3)")
-    with pytest.raises(ChildProcessError, match="script.py with status 3: no kernel for cake"):
+    with pytest.raises(ChildProcessError, match=r"script.py with status 3: no kernel for cake"):
         blender.run_script(script, ["cake"], 60.0)
     script.write_text("import time; time.sleep(60)")
-    with pytest.raises(TimeoutError, match="did not finish script.py within 1 s"):
+    with pytest.raises(TimeoutError, match=r"did not finish script.py within 1 s"):
         blender.run_script(script, [], 1.0)
 
 
