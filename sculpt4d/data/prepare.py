@@ -17,7 +17,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.progress import track
 
-from sculpt4d.data import store, synthetic
+from sculpt4d.data import store, synthetic, verify
 from sculpt4d.data.asset import Job, PrepareSettings, is_prepared, prepare_object
 
 log = logging.getLogger(__name__)
@@ -200,6 +200,9 @@ def find_files(pattern: str) -> list[Path]:
 
 def run(cfg: DictConfig) -> None:
     """`python prepare.py`: prepares what `input` names into `output`; ends with status 1 when a file failed."""
+    if cfg.verify:
+        verify.run(cfg.verify, cfg.output)
+        return
     if not cfg.input or not cfg.output:
         raise ValueError("input and output are needed: python prepare.py input=horse.glb output=data/mine")
     settings = PrepareSettings(**{field.name: cfg[field.name] for field in dataclasses.fields(PrepareSettings)})
