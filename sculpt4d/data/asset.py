@@ -13,16 +13,16 @@ from jaxtyping import Float32
 from sculpt4d.data import release, store, synthetic
 from sculpt4d.data.cameras import Camera, choose_cameras
 from sculpt4d.data.intake import Origin, take_in
-from sculpt4d.data.render import render
 from sculpt4d.data.sampling import Drawn, draw, place
 from sculpt4d.data.selection import Motion, Selection
 from sculpt4d.data.stages import StageClock
+from sculpt4d.data.views import RENDERERS, draw_views
 from sculpt4d.geometry.bounds import clip_box, to_box
 from sculpt4d.geometry.distance import signed_distance
 from sculpt4d.geometry.projection import PROJECTIONS
 from sculpt4d.geometry.surface import carry, sample_surface
 from sculpt4d.geometry.watertight import watertight
-from sculpt4d.types import AnimatedMesh, Mesh
+from sculpt4d.types import AnimatedMesh, Appearance, Mesh
 
 NEAR = ((2, 0.015), (4, 0.06))  # (one in so many labelled points, deviation from the surface in stored units)
 FAR = 0.51  # the other labelled points are uniform in a cube of this half side
@@ -35,6 +35,7 @@ class PrepareSettings:
     points, sharp_points: surface points per frame. distance_points: places with known distance (0: none; the
     autoencoder stage needs them). grid_res: cells of the watertight grid along the box. front: view 0 is the fixed
     front camera. sharp_degrees: angle between the normals of two faces above which their edge is sharp.
+    renderer: embree, blender or pytorch3d.
     Ablations: consistent=False draws new points for every frame, sharp_points=0 none on edges, projection="none" leaves
     them on the animated mesh; projection="nearest_center" is the paper's, see `geometry.projection`.
     """
@@ -47,12 +48,15 @@ class PrepareSettings:
     image_size: int = 512
     grid_res: int = 256
     front: bool = False
+    renderer: str = "embree"
     seed: int = 0
     sharp_degrees: float = 30.0
     consistent: bool = True
     projection: str = "closest_point"
 
     def __post_init__(self) -> None:
+        if self.renderer not in RENDERERS:
+            raise ValueError(f"renderer={self.renderer}: choose one of {', '.join(RENDERERS)}")
         for name in ("frames", "points", "views", "image_size", "grid_res"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: must be at least 1")
@@ -149,8 +153,8 @@ def prepare_animation(
         for number, pose in enumerate(vertices):
             if number and not settings.consistent:
                 drawn = _draw(animated, settings, rng)
-            frame = _frame(Mesh(pose, animated.faces), animated.colors, drawn, cameras, settings, rng, clock)
-            writer.add(frame)
+            mesh, look = Mesh(pose, animated.faces), animated.appearance
+            writer.add(_frame(mesh, animated.colors, look, drawn, cameras, settings, rng, clock))
             clock.lap("writing")
         counts = {"vertices": vertices.shape[1], "faces": len(animated.faces), "sharp": len(drawn.sharp.face)}
         writer.finish(
@@ -184,6 +188,7 @@ def _draw(animated: AnimatedMesh, settings: PrepareSettings, rng: np.random.Gene
 def _frame(
     mesh: Mesh,
     colors: Float32[np.ndarray, "f 3"],
+    appearance: Appearance | None,
     drawn: Drawn,
     cameras: Sequence[Camera],
     settings: PrepareSettings,
@@ -197,7 +202,7 @@ def _frame(
     points = distance_places(closed, settings.distance_points, rng)
     distance = signed_distance(points, closed) if len(points) else np.zeros(0, np.float32)
     clock.lap("distances")
-    views = [render(mesh.vertices, mesh.faces, colors, camera, settings.image_size) for camera in cameras]
+    views = draw_views(mesh, colors, appearance, cameras, settings.image_size, settings.renderer) if cameras else []
     clock.lap("rendering")
     swallowed = placed.random_swallowed, placed.sharp_swallowed
     return store.FrameData(views, mesh, closed, placed.random, placed.sharp, points, distance, swallowed)

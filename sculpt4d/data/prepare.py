@@ -9,7 +9,7 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from sculpt4d.data import objaverse, release, selection, store, synthetic
+from sculpt4d.data import objaverse, release, selection, store, synthetic, verify
 from sculpt4d.data.ablation import refuse_other_sampling
 from sculpt4d.data.asset import Job, PrepareSettings, is_prepared, prepare_object
 from sculpt4d.data.drafts import sweep_drafts
@@ -153,6 +153,9 @@ def _second_thoughts(job: Job) -> list[str]:
 def run(cfg: DictConfig) -> None:
     """`python prepare.py`: prepares what `source` names into `output`; ends with status 1 when a file failed, or when
     the one file that was named is not used."""
+    if cfg.verify:
+        verify.run(cfg.verify, cfg.output)
+        return
     if not cfg.source or not (cfg.output or cfg.mode == "render"):
         raise ValueError("source and output are needed: python prepare.py source=horse.glb output=data/mine")
     if cfg.mode not in release.MODES:

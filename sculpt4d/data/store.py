@@ -190,12 +190,12 @@ def read_cameras(folder: Path, frame: int = 0) -> tuple[Camera, ...]:
 
 def read_mesh(folder: Path, frame: int) -> Mesh:
     """The animated mesh of one frame, the same topology in all."""
-    return _read_mesh(folder / "render_cond" / frame_name(frame) / "mesh.ply")
+    return read_ply(folder / "render_cond" / frame_name(frame) / "mesh.ply")
 
 
 def read_watertight(folder: Path, frame: int) -> Mesh:
     """The closed surface of one frame; folders of the official release have none."""
-    return _read_mesh(folder / "geo_data" / "watertight" / f"{frame_name(frame)}.ply")
+    return read_ply(folder / "geo_data" / "watertight" / f"{frame_name(frame)}.ply")
 
 
 def _read_picture(path: Path) -> UInt8[np.ndarray, "h w 4"]:
@@ -212,7 +212,8 @@ def _write_mesh(path: Path, mesh: Mesh) -> None:
     path.write_bytes(trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).export(file_type="ply"))
 
 
-def _read_mesh(path: Path) -> Mesh:
+def read_ply(path: Path) -> Mesh:
+    """The triangles of a ply file, vertices as they are stored."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: prepare the object again (python prepare.py)")
     mesh = trimesh.load_mesh(path, process=False)
