@@ -15,7 +15,7 @@ import pytest
 from sculpt4d.data.executors_ray import Ray, run_here
 
 HERE = Path(__file__).resolve().parent
-NODE = {"num_cpus": 1, "object_store_memory": 80 << 20, "node_ip_address": "127.0.0.1"}
+NODE = {"num_cpus": 1, "object_store_memory": 80 << 20}
 JOBS = 12
 
 
