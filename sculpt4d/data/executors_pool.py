@@ -26,8 +26,8 @@ class Pool:
     """
 
     workers: int | None = None
-    timeout: float | None = None
-    memory: float | None = None
+    timeout: int | float | None = None
+    memory: int | float | None = None
     retries: int = 1
 
     def __post_init__(self) -> None:

@@ -29,9 +29,16 @@ class Ray:
     """
 
     address: str = "auto"
-    timeout: float | None = None
-    memory: float | None = None
+    timeout: int | float | None = None
+    memory: int | float | None = None
     retries: int = 1
+
+    def __post_init__(self) -> None:
+        self.guard()
+
+    def guard(self) -> Pool:
+        """What watches a job on its machine. Raises ValueError on limits that make no sense."""
+        return Pool(1, self.timeout, self.memory, self.retries)
 
     def run(self, jobs: Sequence[Named], work: Work, folder: Path) -> Iterator[Outcome]:
         """Raises ConnectionError when no cluster answers, FileNotFoundError when a machine does not see `folder`."""
@@ -44,7 +51,6 @@ class Ray:
                 f"no Ray cluster at address={self.address} ({error}): start one (ray start --head) or use executor=pool"
             ) from error
         log.info("executor: ray on %d machines, %g cores", len(ray.nodes()), ray.cluster_resources().get("CPU", 0))
-        guard = Pool(1, self.timeout, self.memory, self.retries)
         mark = folder.absolute() / f".seen-{secrets.token_hex(8)}"
         task = ray.remote(num_cpus=1, max_retries=-1, scheduling_strategy="SPREAD")(run_here)
         waiting = iter(jobs)
@@ -53,7 +59,8 @@ class Ray:
             mark.touch()
             while True:
                 running |= {
-                    task.remote(job, work, guard, mark): job.name for job in islice(waiting, WINDOW - len(running))
+                    task.remote(job, work, self.guard(), mark): job.name
+                    for job in islice(waiting, WINDOW - len(running))
                 }
                 if not running:
                     return

@@ -68,13 +68,13 @@ class Slot:
         self.loading, self.stillborn, self.since = False, 0, time.monotonic()
         return None
 
-    def overdue(self, timeout: float | None) -> Attempt | None:
+    def overdue(self, timeout: int | float | None) -> Attempt | None:
         if timeout is None or time.monotonic() - self.since < timeout:
             return None
         self.kill()
         return Attempt("failed", f"took longer than executor.timeout={timeout:g} seconds and was stopped", again=True)
 
-    def swollen(self, memory: float | None, used: Mapping[int, int]) -> Attempt | None:
+    def swollen(self, memory: int | float | None, used: Mapping[int, int]) -> Attempt | None:
         """memory: gigabytes; used: bytes of each process group."""
         if memory is None or self.process is None or used.get(self.process.pid, 0) <= memory * GIGABYTE:
             return None

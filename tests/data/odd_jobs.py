@@ -4,7 +4,9 @@ import errno
 import os
 import signal
 import subprocess
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,7 +52,20 @@ def swell(job: OddJob, first: bool) -> None:
 
 def swell_outside(job: OddJob, first: bool) -> None:
     """A renderer of its own process that grows."""
-    subprocess.run(["python3", "-c", "b = bytearray(b'x' * 1_500_000_000); import time; time.sleep(3600)"], check=True)
+    subprocess.run(
+        [sys.executable, "-c", "b = bytearray(b'x' * 1_500_000_000); import time; time.sleep(3600)"], check=True
+    )
+
+
+def start_others(job: OddJob, first: bool) -> None:
+    other = subprocess.Popen(["sleep", "3600"])
+    with job.log.open("a") as file:
+        file.write(f"{other.pid}\n")
+    time.sleep(3600)
+
+
+def tell_environment(job: OddJob, first: bool) -> None:
+    job.log.write_text("".join(f"{name}={value}\n" for name, value in os.environ.items()))
 
 
 def stop(number: int) -> None:
@@ -67,6 +82,19 @@ def fail(error: BaseException) -> None:
     raise error
 
 
+class Unloadable:
+    """A worker function whose module cannot be imported."""
+
+    def __call__(self, job: OddJob) -> None: ...
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return refuse, ("no such library",)
+
+
+def refuse(words: str) -> None:
+    raise ImportError(words)
+
+
 KINDS = {
     "good": lambda job, first: None,
     "hangs": hang,
@@ -76,6 +104,8 @@ KINDS = {
     "killed once": once,
     "segfault": lambda job, first: stop(signal.SIGSEGV),
     "exits": lambda job, first: os._exit(3),
+    "starts others": start_others,
+    "environment": tell_environment,
     "unsuitable": lambda job, first: fail(Unsuitable("not animated")),
     "value": lambda job, first: fail(ValueError("no such clip")),
     "missing": lambda job, first: fail(FileNotFoundError("clip.bin is missing")),

@@ -103,8 +103,15 @@ def test_of_two_processes_that_prepare_one_object_the_first_wins(
         with store.writing(target, CAMERAS, BOX) as early:
             early.add(frame(2))
             early.finish(RECORD)
-        # as if the early one had come between the late one's look and its move
-        monkeypatch.setattr(store.shutil, "rmtree", lambda path, **kwargs: None)
+        # as if the early one had come after the late one moved away what was there
+        move = store.os.replace
+
+        def without_moving_away(source: Path, destination: Path) -> None:
+            if source == target:
+                raise FileNotFoundError(source)
+            move(source, destination)
+
+        monkeypatch.setattr(store.os, "replace", without_moving_away)
     np.testing.assert_array_equal(store.read_surface(target, (0,))[0][0], frame(2).random.astype(np.float16))
 
 
