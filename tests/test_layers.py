@@ -81,6 +81,7 @@ def test_heavy_packages_are_not_imported_with_the_package():
         "deepspeed",
         "open3d",
         "pytorch3d",
+        "ray",
         "rembg",
         "torchvision",
         "matplotlib",

@@ -18,6 +18,7 @@ from PIL import Image
 
 from sculpt4d.data import store
 from sculpt4d.data.cameras import Camera, read_transforms
+from sculpt4d.data.record import UNRECORDED
 from sculpt4d.data.verify_findings import Finding
 from sculpt4d.types import Mesh
 
@@ -77,14 +78,14 @@ def _is_object(folder: Path) -> bool:
 
 def open_layout(folder: Path, findings: list[Finding]) -> Layout:
     """What should be there, from what is there and from object.json."""
-    record, kind = store.UNRECORDED | {"name": folder.name}, "release"
+    record, kind = UNRECORDED | {"name": folder.name}, "release"
     if (folder / store.RECORD).is_file():
         kind = "ours"
         try:
             stored = json.loads((folder / store.RECORD).read_text())
             if not isinstance(stored, dict) or not isinstance(stored.get("settings", {}), dict):
                 raise ValueError("it is not an object with settings")
-            record = store.Record(**(store.UNRECORDED | stored))  # type: ignore[typeddict-item]
+            record = store.Record(**(UNRECORDED | stored))  # type: ignore[typeddict-item]
         except (ValueError, OSError) as error:
             findings.append(Finding("files", f"{store.RECORD} cannot be read ({error})", AGAIN))
     pictures = folder / "render_cond"
