@@ -41,7 +41,7 @@ def verify(root: Path, output: Path | None = None) -> tuple[ObjectReport, ...]:
     Raises FileNotFoundError or ValueError when there is no object.
     """
     folders = find_objects(root)
-    reports = []
+    reports: list[ObjectReport] = []
     for folder in track(folders, description="Verifying", disable=len(folders) == 1):
         report = verify_object(folder, len(folders) == 1)
         for finding in report.findings:

@@ -18,9 +18,9 @@ from sculpt4d.types import Mesh
 
 NEIGHBOURS = 8
 FAR = 4.0  # skin stretches two or three times at most where it matters; a shuffled row goes 10 to 100 times as far
-REMOTE = 0.25  # of the median distance of two random rows, which is what a shuffled row has on average
-CARRIED = 0.1  # of the same: how far a carried point may be from the stored one, which was put on the closed surface
-LOST = 0.005  # share of rows: closed surfaces of touching parts may swallow a few points
+REMOTE = 0.5  # of the median distance of two random rows, which is what a shuffled row has on average
+CARRIED = 0.3  # of the same: how far a carried point may be from the stored one, which was put on the closed surface
+LOST = 0.1  # share of rows: parts swallowed by others' closed surface come out elsewhere; up to 0.05 in our families
 
 
 def check_motion(points: Mapping[int, Float32[np.ndarray, "k 3"]], meshes: Mapping[int, Mesh]) -> list[Finding]:

@@ -23,7 +23,7 @@ ROUNDING = math.sqrt(3) * 2**-12 + 1e-5  # float16 between 0.5 and 1 is off by u
 RELEASE_SHELL = 3 / 256  # how far the releases' closed surfaces stand off the mesh: 2 cells of their grid, measured
 RELEASE_SHARE = 0.99  # of the points within that: the surface that they lie on is not stored
 UNIT = 1e-3  # three components below 1, each off by up to 2^-12: a length off by 4.2e-4, and as much again for the rest
-INWARD = 0.05  # share of normals that may look inwards: those of rounded points at edges of thin parts
+INWARD = 0.1  # share of normals that may look inwards: rounded points at edges of thin parts; up to 0.06 in ours
 BACK = -0.1  # cosine below which a normal looks inwards
 STEP = 0.02  # stored units along a normal within which inside and outside of an unclosed mesh must differ
 CENTERED = 1e-3  # the clip's box is exact but for float32 of file units far from the origin
@@ -70,7 +70,7 @@ def check_points(files: FrameFiles, slack: Slack, frame: int) -> list[Finding]:
     if surface is not None and not any(fault.check in ("box", "surface") for fault in found):
         for name, rows in taken.items():
             inward = _inward_open(rows, surface) if files.closed is None else _inward_closed(rows, surface)
-            if inward > (INWARD if files.closed is not None else 2 * INWARD):
+            if inward > INWARD:
                 what = f"{inward:.0%} of the normals of {name} points look into the object"
                 found.append(Finding("normals", what, f"turn them round, or {AGAIN}", (frame,)))
     if files.closed is not None:
@@ -121,7 +121,7 @@ def _off_surface(rows: Float32[np.ndarray, "n 6"], mesh: Mesh, slack: Slack, fra
     low, corner = rows[:, :3].min(axis=0), mesh.vertices[np.unique(mesh.faces)].min(axis=0)
     scale, shift = _repair(rows[:, :3].astype(np.float64), mesh)
     moved = _distances((rows[:, :3] * scale + shift).astype(np.float32), mesh)[0]
-    if (moved > 2 * slack.surface).mean() > 0.1:
+    if off.mean() < 0.5 or (moved > 2 * slack.surface).mean() > 0.1:
         return [Finding("surface", what, AGAIN, (frame,))]
     near = 2 * RELEASE_SHELL
     at_corner = np.abs(low).max() < near and np.abs(shift - corner).max() < near
@@ -129,7 +129,8 @@ def _off_surface(rows: Float32[np.ndarray, "n 6"], mesh: Mesh, slack: Slack, fra
         what = "points are normalised to [0, 1] from the minimum corner of the object's box while mesh.ply is centred"
         remedy = f"add ({_spell(corner)}), the minimum corner of mesh.ply, to the stored positions"
     else:
-        remedy = f"the positions fit as {scale:.3f} * stored + ({_spell(shift)}): apply that, or {AGAIN}"
+        what = f"{what}; they fit as {scale:.3f} * stored + ({_spell(shift)})"
+        remedy = f"apply that to the stored positions, or {AGAIN}"
     return [Finding("box", what, remedy, (frame,))]
 
 
