@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from sculpt4d.data.gltf_accessors import array, count_of
+from sculpt4d.data.gltf_accessors import array
 from sculpt4d.data.gltf_file import GltfError, GltfFile
 from sculpt4d.data.gltf_pose import Model, Tracks, pose
 from sculpt4d.data.gltf_tree import REST
@@ -14,8 +14,9 @@ from sculpt4d.data.keyframes import Track
 
 PROBES = 16  # moments at which the motion of a clip is judged
 PROBE_VERTICES = 4000  # and about how many vertices of the object
-MOST_NUMBERS = 2**25  # in the keys of one clip: a quarter GiB
+MOST_NUMBERS = 2**25  # in the keys of one clip: an eighth GiB
 ALIKE = 0.01  # animations that start and end within this share of their length may be one motion
+MOST_NAMED = 12  # animations, in a note
 POINTER = re.compile(r"/nodes/(\d+)/(translation|rotation|scale|weights)")
 INTERPOLATIONS = ("LINEAR", "STEP", "CUBICSPLINE")
 
@@ -73,7 +74,9 @@ def clips(file: GltfFile) -> list[Clip]:
             groups[-1].append(row)
         else:
             groups.append([row])
-    return singles + [_together([singles[row] for row in sorted(group)]) for group in groups if _disjoint(group, singles)]
+    return singles + [
+        _together([singles[row] for row in sorted(group)]) for group in groups if _disjoint(group, singles)
+    ]
 
 
 def tracks_of(model: Model, clip: Clip) -> dict[tuple[int, str], Track]:
@@ -84,12 +87,13 @@ def tracks_of(model: Model, clip: Clip) -> dict[tuple[int, str], Track]:
     for animation in clip.animations:
         with file.reading(f"animation {animation}"):
             for channel in _channels(file, animation):
-                numbers += count_of(file, channel.values)
-                if numbers > MOST_NUMBERS:
-                    raise file.error(f"has more than {MOST_NUMBERS} keys in clip {clip.label}", "resample it")
                 if channel.times not in times:
                     times[channel.times] = _times(file, channel.times, clip)
                 keys = _track(file, channel, times[channel.times], clip)
+                numbers += keys.values.size
+                if numbers > MOST_NUMBERS:
+                    fault = f"has more than {MOST_NUMBERS} numbers in the keys of clip {clip.label}"
+                    raise file.error(fault, "resample it at fewer keys")
                 tracks[channel.node, channel.path] = keys
     return tracks
 
@@ -100,7 +104,10 @@ def choose(model: Model, found: list[Clip], asked: str | int | None) -> Choice:
     Raises GltfError when there is no such clip, or none that can be played.
     """
     if asked is None:
-        candidates = [clip for clip in found if clip.targets and clip.end > clip.start] or found
+        # what plays together with others is not also judged alone: there may be one animation for every node
+        inside = {row for clip in found if len(clip.animations) > 1 for row in clip.animations}
+        outer = [clip for clip in found if len(clip.animations) > 1 or clip.animations[0] not in inside]
+        candidates = [clip for clip in outer if clip.targets and clip.end > clip.start] or found
     else:
         candidates = [_asked(model.file, found, asked)]
     thin = model.thinned(PROBE_VERTICES)
@@ -122,7 +129,9 @@ def choose(model: Model, found: list[Clip], asked: str | int | None) -> Choice:
         raise model.file.error(fault, "clean its animation and export it again")
     notes = [f"of {len(found)} clips the one that moves most"] if asked is None and len(found) > 1 else []
     if len(best.clip.animations) > 1:
-        notes.append(f"animations {', '.join(map(str, best.clip.animations))} played as one motion")
+        rows = ", ".join(map(str, best.clip.animations[:MOST_NAMED]))
+        more = ", ..." if len(best.clip.animations) > MOST_NAMED else ""
+        notes.append(f"{len(best.clip.animations)} animations ({rows}{more}) played as one motion")
     if others := _ignored(model.file, best.clip):
         notes.append(f"{others} channels that move no node left out")
     return best._replace(notes=(*notes, *faults))
@@ -180,7 +189,8 @@ def _times(file: GltfFile, row: int, clip: Clip) -> np.ndarray:
 def _track(file: GltfFile, channel: Channel, times: np.ndarray, clip: Clip) -> Track:
     """A channel's keys, checked."""
     node, path, _, output, kind = channel
-    values = array(file, output).astype(np.float64)
+    values = array(file, output)
+    values = values if values.dtype.kind == "f" else values.astype(np.float64)
     width = len(REST[path]) if path in REST else _target_count(file, node)
     shape = (len(times), 3, width) if kind == "CUBICSPLINE" else (len(times), width)
     if kind not in INTERPOLATIONS:

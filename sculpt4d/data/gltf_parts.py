@@ -8,12 +8,13 @@ from scipy import sparse
 
 from sculpt4d.data.gltf_accessors import array, count_of, normalised, offsets
 from sculpt4d.data.gltf_compressed import DRACO, draco_mesh
-from sculpt4d.data.gltf_file import GltfFile
+from sculpt4d.data.gltf_file import GltfFile, natural
 from sculpt4d.data.gltf_tree import Tree
 
 MOST_FACES = 2_000_000  # of all parts together; more would not fit in 2 GB with their colours
+MOST_ROWS = 3 * 2**23  # of all attributes and morph targets
 TRIANGLES, STRIP, FAN = 4, 5, 6
-KEPT = ("COLOR_0", "TEXCOORD_")  # attributes that the appearance is made of
+READ = ("POSITION", "JOINTS_", "WEIGHTS_", "COLOR_0", "TEXCOORD_")  # attributes; the others are not looked at
 
 
 class Skin(NamedTuple):
@@ -34,7 +35,7 @@ class Target(NamedTuple):
 class Part(NamedTuple):
     """One primitive drawn by one node, in its own frame, with the vertices that its faces use.
 
-    defaults (m,) are the weights of `targets` at rest; attributes: vertex colours and texture coordinates, by name.
+    defaults (m,) are the weights of `targets` at rest; attributes: joints, vertex colours and the like, by name.
     """
 
     node: int
@@ -60,29 +61,49 @@ class Part(NamedTuple):
 
 def read_parts(file: GltfFile, tree: Tree) -> tuple[list[Part], list[str]]:
     """Every surface that the file's scene draws, and notes on what it draws otherwise (points, lines)."""
-    parts, skipped, faces = [], 0, 0
+    parts, skipped, faces, rows = [], 0, 0, 0
+    made: dict[tuple[int, int], Part] = {}  # a mesh that several nodes draw is read once
     for row in tree.drawn:
         node = file.item("nodes", row)
         mesh = file.item("meshes", node["mesh"])
         with file.reading(f"mesh {node['mesh']}"):
-            for primitive in mesh["primitives"]:
+            for number, primitive in enumerate(mesh["primitives"]):
                 if "POSITION" not in primitive["attributes"] or primitive.get("mode", TRIANGLES) < TRIANGLES:
                     skipped += 1
                     continue
-                corners = count_of(file, primitive.get("indices", primitive["attributes"]["POSITION"]))
-                faces += corners if primitive.get("mode", TRIANGLES) > TRIANGLES else corners // 3
-                if faces > MOST_FACES:
-                    fault = f"has more than {MOST_FACES} triangles, too many to read in 2 GB"
-                    raise file.error(fault, "simplify it, or draw its copies fewer times")
-                part = _part(file, row, node, mesh, primitive)
-                if len(part.faces):
-                    parts.append(part)
+                place = (node["mesh"], number)
+                faces += _face_count(file, primitive)
+                rows += 0 if place in made else _row_count(file, primitive)
+                if faces > MOST_FACES or rows > MOST_ROWS:
+                    fault = f"has more than {MOST_FACES} triangles or {MOST_ROWS} rows of attributes"
+                    raise file.error(fault, "simplify it, or draw its copies fewer times, to be read in 2 GB")
+                if place not in made:
+                    made[place] = _part(file, primitive)
+                if len(made[place].faces):
+                    parts.append(_placed(file, row, node, mesh, made[place]))
     if not parts:
         raise file.error("draws no triangles", "give a file with a mesh in its scene")
     return parts, [f"{skipped} primitives without triangles left out"] if skipped else []
 
 
-def _part(file: GltfFile, row: int, node: dict[str, Any], mesh: dict[str, Any], primitive: dict[str, Any]) -> Part:
+def _face_count(file: GltfFile, primitive: dict[str, Any]) -> int:
+    corners = count_of(file, primitive.get("indices", primitive["attributes"]["POSITION"]))
+    return corners if primitive.get("mode", TRIANGLES) > TRIANGLES else corners // 3
+
+
+def _row_count(file: GltfFile, primitive: dict[str, Any]) -> int:
+    """Rows of all accessors of a primitive; sparse ones are as small as what they list."""
+    rows = sum(count_of(file, row) for row in _wanted(primitive).values())
+    for target in primitive.get("targets", []):
+        if "POSITION" in target:
+            accessor = file.item("accessors", target["POSITION"])
+            plain = "bufferView" in accessor or "sparse" not in accessor
+            rows += count_of(file, target["POSITION"]) if plain else natural(accessor["sparse"], "count")
+    return rows
+
+
+def _part(file: GltfFile, primitive: dict[str, Any]) -> Part:
+    """A primitive, not yet on a node."""
     attributes, faces = _geometry(file, primitive)
     positions = attributes["POSITION"]
     if positions.shape[1] != 3 or any(len(values) != len(positions) for values in attributes.values()):
@@ -92,21 +113,33 @@ def _part(file: GltfFile, row: int, node: dict[str, Any], mesh: dict[str, Any], 
         raise file.error(f"is damaged: index {faces.max()} of {len(positions)} vertices", "export it again")
     used = np.zeros(len(positions), bool)
     used[faces] = True
-    targets = tuple(_target(file, target, used) for target in primitive.get("targets", []))
-    defaults = node.get("weights") or mesh.get("weights") or [0.0] * len(targets)
-    if targets and len(defaults) != len(targets):
-        raise file.error(f"is damaged: {len(defaults)} weights for {len(targets)} morph targets", "export it again")
-    attributes = {name: values[used] for name, values in attributes.items()}
     return Part(
-        node=row,
-        positions=attributes["POSITION"].astype(np.float64),
+        node=-1,
+        positions=positions[used].astype(np.float64),
         faces=(np.cumsum(used) - 1)[faces],
-        targets=targets,
-        defaults=np.asarray(defaults, np.float64)[: len(targets)],
-        skin=_skin(file, file.item("skins", node["skin"]), attributes) if "skin" in node else None,
+        targets=tuple(_target(file, target, used) for target in primitive.get("targets", [])),
+        defaults=np.zeros(0),
+        skin=None,
         material=primitive.get("material"),
-        attributes={name: values for name, values in attributes.items() if name.startswith(KEPT)},
+        attributes={name: values[used] for name, values in attributes.items() if name != "POSITION"},
     )
+
+
+def _placed(file: GltfFile, row: int, node: dict[str, Any], mesh: dict[str, Any], part: Part) -> Part:
+    """A part on a node: with its skin, and its weights at rest."""
+    defaults = node.get("weights") or mesh.get("weights") or [0.0] * len(part.targets)
+    if part.targets and len(defaults) != len(part.targets):
+        fault = f"is damaged: {len(defaults)} weights for {len(part.targets)} morph targets"
+        raise file.error(fault, "export it again")
+    return part._replace(
+        node=row,
+        defaults=np.asarray(defaults, np.float64)[: len(part.targets)],
+        skin=_skin(file, file.item("skins", node["skin"]), part.attributes) if "skin" in node else None,
+    )
+
+
+def _wanted(primitive: dict[str, Any]) -> dict[str, int]:
+    return {name: row for name, row in primitive["attributes"].items() if name.startswith(READ)}
 
 
 def _geometry(
@@ -114,7 +147,7 @@ def _geometry(
 ) -> tuple[dict[str, Shaped[np.ndarray, "v _"]], Int[np.ndarray, "f 3"]]:
     """Attributes by name, and triangles; out of Draco's bytes where the file gives no plain ones."""
     rows, mode = primitive["attributes"], primitive.get("mode", TRIANGLES)
-    wanted = {name: row for name, row in rows.items() if name.startswith(("POSITION", "JOINTS_", "WEIGHTS_", *KEPT))}
+    wanted = _wanted(primitive)
     packed = primitive.get("extensions", {}).get(DRACO)
     if packed is not None and "bufferView" not in file.item("accessors", rows["POSITION"]):
         found, faces = draco_mesh(file, packed)

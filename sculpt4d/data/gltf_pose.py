@@ -33,8 +33,9 @@ class Model(NamedTuple):
 def read_model(path: Path) -> Model:
     """Raises GltfError, naming file and remedy, for what is damaged, empty, too large or unsupported."""
     file = GltfFile(Path(path))
-    tree = read_tree(file)
-    return Model(file, tree, *read_parts(file, tree))
+    with np.errstate(all="ignore"):  # what is not finite is found when it is posed
+        tree = read_tree(file)
+        return Model(file, tree, *read_parts(file, tree))
 
 
 def pose(

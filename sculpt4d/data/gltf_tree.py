@@ -94,7 +94,12 @@ def _decomposed(
     turn = matrix[:3, :3] / np.where(scale == 0, 1.0, scale)
     # the symmetric matrix whose largest eigenvector is the quaternion: no cases, and exact for rotations
     (a, b, c), (d, e, f), (g, h, i) = turn
-    form = [[a - e - i, b + d, c + g, h - f], [0, e - a - i, f + h, c - g], [0, 0, i - a - e, d - b], [0, 0, 0, a + e + i]]
+    form = [
+        [a - e - i, b + d, c + g, h - f],
+        [0, e - a - i, f + h, c - g],
+        [0, 0, i - a - e, d - b],
+        [0, 0, 0, a + e + i],
+    ]
     if not np.isfinite(form).all():
         return matrix[:3, 3], np.array(REST["rotation"]), scale
     return matrix[:3, 3], np.linalg.eigh(np.array(form), UPLO="U")[1][:, 3], scale

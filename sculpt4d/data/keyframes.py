@@ -30,22 +30,22 @@ def sample(track: Track, times: Float[np.ndarray, " t"]) -> Float[np.ndarray, "t
     sampled exactly at a key must not show the value before it.
     """
     keys = np.asarray(track.times, np.float64)
-    values = np.asarray(track.values, np.float64)
     reached = np.searchsorted(keys - 1e-5 * (keys[-1] - keys[0]), times, side="right") - 1
     reached = reached.clip(0, len(keys) - 1)
     following = np.minimum(reached + 1, len(keys) - 1)
     span = keys[following] - keys[reached]
     part = np.where(span > 0, (times - keys[reached]) / np.where(span > 0, span, 1.0), 0.0).clip(0, 1)
-    axes = (-1, *[1] * (values.ndim - (2 if track.interpolation == "CUBICSPLINE" else 1)))
+    first, second = (np.asarray(track.values[rows], np.float64) for rows in (reached, following))
+    axes = (-1, *[1] * (first.ndim - (2 if track.interpolation == "CUBICSPLINE" else 1)))
     part, span = part.reshape(axes), span.reshape(axes)
     if track.interpolation == "CUBICSPLINE":
-        result = _hermite(values[reached], values[following], span, part)
+        result = _hermite(first, second, span, part)
     elif track.interpolation == "STEP":
-        result = values[reached]
+        result = first
     elif track.path == "rotation":
-        result = slerp(values[reached], values[following], part)
+        result = slerp(first, second, part)
     else:
-        result = (1 - part) * values[reached] + part * values[following]
+        result = (1 - part) * first + part * second
     if track.path == "rotation":
         result = result / np.maximum(np.linalg.norm(result, axis=-1, keepdims=True), 1e-12)
     return result

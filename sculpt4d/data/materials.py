@@ -56,9 +56,7 @@ def read_appearance(
         if row >= 0:
             mean *= srgb_to_linear(_texels(pictures.found[row], place.mean(axis=1)) / 255.0)
         means.append(linear_to_srgb(mean).astype(np.float32))
-    appearance = Appearance(
-        np.concatenate(colors), np.concatenate(places), np.concatenate(rows), tuple(pictures.found)
-    )
+    appearance = Appearance(np.concatenate(colors), np.concatenate(places), np.concatenate(rows), tuple(pictures.found))
     return appearance, np.concatenate(means), tuple(pictures.notes)
 
 
@@ -85,9 +83,7 @@ def _corner_colors(part: Part, paint: Paint) -> Float[np.ndarray, "f 3 3"]:
     return np.nan_to_num(painted[:, :3] / scale)[part.faces] * factor
 
 
-def _textured(
-    file: GltfFile, part: Part, paint: Paint, pictures: Pictures
-) -> tuple[int, Float[np.ndarray, "f 3 2"]]:
+def _textured(file: GltfFile, part: Part, paint: Paint, pictures: Pictures) -> tuple[int, Float[np.ndarray, "f 3 2"]]:
     """Row of the picture (-1: none) and its coordinates at every corner."""
     nothing = np.zeros((len(part.faces), 3, 2))
     if paint.texture is None:
@@ -112,9 +108,7 @@ def _textured(
     return row, place
 
 
-def _transformed(
-    coordinates: Float[np.ndarray, "v 2"], transform: dict[str, Any]
-) -> Float[np.ndarray, "v 2"]:
+def _transformed(coordinates: Float[np.ndarray, "v 2"], transform: dict[str, Any]) -> Float[np.ndarray, "v 2"]:
     """KHR_texture_transform: scale, then turn counter-clockwise as seen on the picture (v points down), then shift."""
     if not transform:
         return coordinates

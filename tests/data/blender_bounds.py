@@ -6,6 +6,7 @@ at most one animation (Blender plays the first). Results are in glTF axes: [{"lo
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import bpy
@@ -49,6 +50,6 @@ def measured() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    requests = json.load(open(sys.argv[-2]))
+    requests = json.loads(Path(sys.argv[-2]).read_text())
     results = [frames(request["path"], request["times"]) for request in requests]
-    json.dump(results, open(sys.argv[-1], "w"))
+    Path(sys.argv[-1]).write_text(json.dumps(results))

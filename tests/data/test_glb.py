@@ -106,7 +106,9 @@ def test_interleaved_and_quantised_positions_are_read(tmp_path: Path, document: 
 
 
 @pytest.mark.parametrize("mode, order", [(5, [0, 1, 3, 2]), (6, [0, 1, 2, 3]), (4, [0, 1, 2, 0, 2, 3])])
-def test_strips_and_fans_make_the_same_square_as_triangles(tmp_path: Path, document: Any, mode: int, order: list[int]) -> None:
+def test_strips_and_fans_make_the_same_square_as_triangles(
+    tmp_path: Path, document: Any, mode: int, order: list[int]
+) -> None:
     corners = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], np.float32)
     faces = document.accessor(np.array(order, np.uint8))
     document.slide({"attributes": {"POSITION": document.accessor(corners)}, "indices": faces, "mode": mode})
@@ -137,7 +139,9 @@ def test_a_mirrored_node_keeps_its_faces_outward(tmp_path: Path) -> None:
     assert trimesh.Trimesh(read.vertices[1], read.faces, process=False).volume == pytest.approx(1, abs=1e-5)
 
 
-def test_the_default_clip_moves_most_and_others_are_had_by_name_or_number(tmp_path: Path, document: Any, sliding_square: Any) -> None:
+def test_the_default_clip_moves_most_and_others_are_had_by_name_or_number(
+    tmp_path: Path, document: Any, sliding_square: Any
+) -> None:
     path = sliding_square(tmp_path / "a.gltf")
     content = json.loads(path.read_text())
     near, far = document, content["animations"][0]
@@ -183,7 +187,9 @@ def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
         ({"asset": {"version": "1.0"}}, "is glTF 1.0"),
     ],
 )
-def test_a_broken_file_is_refused_by_name(tmp_path: Path, sliding_square: Any, changes: dict[str, Any], fault: str) -> None:
+def test_a_broken_file_is_refused_by_name(
+    tmp_path: Path, sliding_square: Any, changes: dict[str, Any], fault: str
+) -> None:
     with pytest.raises(ValueError, match=rf"broken\.gltf.*{fault}"):
         read_animation(sliding_square(tmp_path / "broken.gltf", **changes), 4)
 

@@ -19,7 +19,6 @@ from sculpt4d.data.gltf_report import describe
 from sculpt4d.data.gltf_write import Node, Primitive, Scene, write_scene
 from sculpt4d.data.keyframes import Track
 from sculpt4d.data.shapes import block
-from sculpt4d.types import Mesh
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "animated_glb"
 REAL = ("Fox.glb", "leftHand_cubicspline.glb", "SimpleSkin.gltf") if SHARED.is_dir() else ()
@@ -121,7 +120,7 @@ def test_a_document_with_wrong_values_is_read_or_refused(data: st.DataObject, wh
         if data.draw(st.booleans()) and isinstance(holder, dict) and path:
             del holder[last]
         else:
-            holder[last] = data.draw(st.sampled_from(ODD))
+            holder[last] = copy.deepcopy(data.draw(st.sampled_from(ODD)))
     (tmp_path / "wrong.glb").write_bytes(packed(document, binary))
     holds(tmp_path / "wrong.glb")
 

@@ -37,7 +37,9 @@ def test_a_sequence_shows_each_mesh_in_its_own_interval(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.ptp(seen[:, :first], axis=(1, 2)) > 0, [1, 1, 1, 0, 0, 0, 0, 0])
     np.testing.assert_array_equal(np.ptp(seen[:, first:], axis=(1, 2)) > 0, [0, 0, 0, 0, 0, 1, 1, 1])
     _, tints, _ = read_appearance(file, model.parts)
-    np.testing.assert_allclose(tints[: len(meshes[0].faces)], np.tile([0.1, 0.5, 0.9], (len(meshes[0].faces), 1)), atol=1e-3)
+    np.testing.assert_allclose(
+        tints[: len(meshes[0].faces)], np.tile([0.1, 0.5, 0.9], (len(meshes[0].faces), 1)), atol=1e-3
+    )
 
 
 def test_an_independent_reader_finds_the_same_mesh(tmp_path: Path) -> None:
