@@ -115,7 +115,8 @@ def prepare_all(jobs: Sequence[Job], root: Path, executor: Executor) -> Report:
         if is_prepared(job):
             report.skipped.append(job.name)
         else:
-            missing.append(job)
+            # a machine of a cluster works in another folder
+            missing.append(dataclasses.replace(job, path=job.path.absolute(), folder=job.folder.absolute()))
     if not missing:
         return report
     root.mkdir(parents=True, exist_ok=True)
