@@ -5,6 +5,7 @@ Ray places the jobs and runs them again when their machine dies; time limit, mem
 
 import logging
 import secrets
+import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -18,6 +19,7 @@ from sculpt4d.optional import require
 log = logging.getLogger(__name__)
 
 WINDOW = 2000  # jobs handed to Ray at once: enough to see how large a cluster could be, no burden for its scheduler
+ANSWER = 10.0  # seconds a cluster has to answer
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,7 @@ class Ray:
         """Raises ConnectionError when no cluster answers, FileNotFoundError when a machine does not see `folder`."""
         refuse_doubles(jobs)
         ray = require("ray")
-        try:
-            ray.init(self.address, logging_level=logging.WARNING)
-        except (ConnectionError, ray.exceptions.RaySystemError) as error:
-            raise ConnectionError(
-                f"no Ray cluster at address={self.address} ({error}): start one (ray start --head) or use executor=pool"
-            ) from error
+        _connect(ray, self.address)
         log.info("executor: ray on %d machines, %g cores", len(ray.nodes()), ray.cluster_resources().get("CPU", 0))
         mark = folder.absolute() / f".seen-{secrets.token_hex(8)}"
         task = ray.remote(num_cpus=1, max_retries=-1, scheduling_strategy="SPREAD")(run_here)
@@ -69,6 +66,17 @@ class Ray:
         finally:
             mark.unlink(missing_ok=True)
             ray.shutdown()  # ends the jobs that are still running
+
+
+def _connect(ray: ModuleType, address: str) -> None:
+    try:
+        if ":" in address:  # Ray itself waits for minutes where nobody listens
+            host, _, port = address.removeprefix("ray://").rpartition(":")
+            socket.create_connection((host, int(port)), timeout=ANSWER).close()
+        ray.init(address, logging_level=logging.WARNING)
+    except (OSError, ValueError, ray.exceptions.RayError) as error:
+        remedy = "start one (ray start --head) and name its HOST:PORT, or use executor=pool"
+        raise ConnectionError(f"no Ray cluster at address={address} ({error}): {remedy}") from error
 
 
 def run_here(job: Named, work: Work, guard: Pool, mark: Path) -> Outcome:

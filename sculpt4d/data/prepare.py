@@ -117,7 +117,8 @@ def prepare_all(jobs: Sequence[Job], root: Path, executor: Executor) -> Report:
                 report.present.append(job.name)
         else:
             refuse_other_sampling([job.folder], job.settings)  # rather than put an ablation in place of what is there
-            missing.append(job)
+            # a machine of a cluster works in another folder
+            missing.append(dataclasses.replace(job, path=job.path.absolute(), folder=job.folder.absolute()))
     if not missing:
         return report
     root.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from sculpt4d import optional
 from sculpt4d.data.executors_ray import Ray, run_here
 
 HERE = Path(__file__).resolve().parent
@@ -99,11 +100,14 @@ def test_the_limits_of_the_pool_hold_on_a_cluster(cluster: Any, odd: ModuleType,
     assert not list(tmp_path.glob(".seen*"))
 
 
-@pytest.mark.slow
-def test_an_address_without_a_cluster_is_named(odd: ModuleType, tmp_path: Path) -> None:
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "head-node:port", "auto"])
+def test_an_address_without_a_cluster_is_named(
+    address: str, odd: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("ray", reason="the extra `ray` is not installed")
-    with pytest.raises(ConnectionError, match=r"no Ray cluster at address=127\.0\.0\.1:1 .*executor=pool"):
-        list(Ray("127.0.0.1:1").run([odd.OddJob("a", "good", tmp_path)], odd.do, tmp_path))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(ConnectionError, match=rf"no Ray cluster at address={address} .*executor=pool"):
+        list(Ray(address).run([odd.OddJob("a", "good", tmp_path)], odd.do, tmp_path))
 
 
 def test_a_machine_that_does_not_see_the_folder_is_told_apart(odd: ModuleType, tmp_path: Path) -> None:
@@ -116,7 +120,7 @@ def test_a_machine_that_does_not_see_the_folder_is_told_apart(odd: ModuleType, t
 
 
 def test_without_ray_the_extra_is_named(odd: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(optional, "probe", lambda name: None)
     with pytest.raises(ImportError, match=r"\.\[ray\].*executor=pool"):
         list(Ray().run([odd.OddJob("a", "good", tmp_path)], odd.do, tmp_path))
 
