@@ -1,19 +1,24 @@
 """Points of the material: carried, placed on the closed surface, marked where it swallowed them; and the ablations."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import trimesh
+from hydra.utils import instantiate
+from omegaconf import DictConfig
 
 from sculpt4d.data import prepare, sampling, store
 from sculpt4d.data.ablation import refuse_other_sampling
 from sculpt4d.data.asset import Job, PrepareSettings, is_prepared, prepare_animation
-from sculpt4d.data.dataset import Choice, ClipSettings, read_clip
+from sculpt4d.data.dataset import Choice, ClipDataset, ClipSettings, read_clip
 from sculpt4d.data.reader import Reader
+from sculpt4d.geometry.projection import project
 from sculpt4d.geometry.watertight import GRID_EXTENT, watertight
 from sculpt4d.types import AnimatedMesh, Mesh
 
@@ -157,3 +162,32 @@ def test_records_of_earlier_versions_mean_the_defaults(tmp_path: Path) -> None:
 def test_settings_that_mean_nothing_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(SETTINGS, **change)
+
+
+@pytest.mark.parametrize("name", ["without_consistent_sampling", "without_sharp_edges", "without_projection"])
+def test_an_ablation_reads_what_it_is_named_after_and_leaves_the_other_data_alone(
+    name: str, configure: Callable[..., DictConfig], nano: list[str], nano_data: Path
+) -> None:
+    records = {path: path.read_text() for path in (nano_data / "synthetic").glob(f"*/{store.RECORD}")}
+    cfg = configure("train", *nano, f"experiment={name}", "data.settings.image_size=0")
+    module = instantiate(cfg.data.module)
+    module.prepare_data()
+    module.setup("fit")
+    clip = module.train.read(0, Choice(0, 0, 0))
+    plain = ClipDataset(nano_data / "synthetic", module.train.names, cfg_settings(configure, nano)).read(
+        0, Choice(0, 0, 0)
+    )
+    assert {path: path.read_text() for path in records} == records
+    moved = torch.linalg.vector_norm(clip.surface[1:, :, :3] - clip.surface[:-1, :, :3], dim=-1).median()
+    usual = torch.linalg.vector_norm(plain.surface[1:, :, :3] - plain.surface[:-1, :, :3], dim=-1).median()
+    assert (moved > 2 * usual) == (name == "without_consistent_sampling")
+    assert bool(clip.surface[..., 6].any()) == (name != "without_sharp_edges")
+    assert (module.root.name == "synthetic_without_projection") == (name == "without_projection")
+    meshes = [store.read_mesh(module.root / module.train.names[0], frame) for frame in range(clip.surface.shape[0])]
+    on_mesh = [project(rows[:, :3].numpy() / 2, mesh)[0] for rows, mesh in zip(clip.surface, meshes, strict=True)]
+    off = np.linalg.norm(np.stack(on_mesh) - clip.surface[..., :3].numpy() / 2, axis=2)
+    assert (off.max() < 1e-3) == (name == "without_projection")
+
+
+def cfg_settings(configure: Callable[..., DictConfig], nano: list[str]) -> ClipSettings:
+    return instantiate(configure("train", *nano, "data.settings.image_size=0").data.module.settings)
