@@ -1,6 +1,7 @@
 """What `source` names, as assets: a file, a folder, a glob or a list of paths and ids, animated files or renders."""
 
 import glob
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -65,12 +66,15 @@ def find_files(pattern: str) -> list[Path]:
 def named_assets(paths: Sequence[Path]) -> list[Asset]:
     """Each path by its stem; those of one stem are told apart by their folders. ValueError when that is not enough."""
     stems = [path.resolve().name if path.is_dir() else path.stem for path in paths]
+    counts = Counter(stems)
     names = [
-        stem if stems.count(stem) == 1 else f"{path.resolve().parent.name}_{stem}"
+        stem if counts[stem] == 1 else f"{path.resolve().parent.name}_{stem}"
         for stem, path in zip(stems, paths, strict=True)
     ]
-    if len(set(names)) < len(names):
-        raise ValueError(f"several input files would be named alike ({', '.join(sorted(names))}): rename them")
+    alike = sorted(name for name, count in Counter(names).items() if count > 1)
+    if alike:
+        more = f" and {len(alike) - 5} more" if len(alike) > 5 else ""
+        raise ValueError(f"several input files would be named alike ({', '.join(alike[:5])}{more}): rename them")
     uids = [stem.lower() if UID.fullmatch(stem.lower()) else "" for stem in stems]
     return [Asset(name, path, uid) for name, path, uid in zip(names, paths, uids, strict=True)]
 
@@ -108,7 +112,7 @@ def _listed(path: Path, mode: str) -> Found:
             failed[line] = f"unknown id: not among the downloaded objects, source=objaverse uids={path} gets it"
         else:
             failed[line] = f"missing file: {place} does not exist"
-    doubles = {place for place in paths if paths.count(place) > 1} if len(set(paths)) < len(paths) else set()
+    doubles = [place for place, count in Counter(paths).items() if count > 1]
     skipped = dict(listed.faults) | {
         f"{path.name}: {place}": "repeated line: another line names it" for place in doubles
     }
