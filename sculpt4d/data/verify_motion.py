@@ -6,14 +6,14 @@ and when the animated mesh, where its topology is stored, does not carry the poi
 """
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import igl
 import numpy as np
 from jaxtyping import Bool, Float32, Integer
 from scipy.spatial import cKDTree
 
-from sculpt4d.data.verify_files import AGAIN
-from sculpt4d.data.verify_findings import Finding
+from sculpt4d.data.verify_findings import AGAIN, Finding
 from sculpt4d.types import Mesh
 
 NEIGHBOURS = 8
@@ -23,10 +23,17 @@ CARRIED = 0.3  # of the same: how far a carried point may be from the stored one
 LOST = 0.1  # share of rows: parts swallowed by others' closed surface come out elsewhere; up to 0.05 in our families
 
 
-def check_motion(points: Mapping[int, Float32[np.ndarray, "k 3"]], meshes: Mapping[int, Mesh]) -> list[Finding]:
+class Sample(NamedTuple):
+    """The rows looked at in one frame, and which of them the closed surface swallowed: those may come out elsewhere."""
+
+    points: Float32[np.ndarray, "k 3"]
+    swallowed: Bool[np.ndarray, " k"]
+
+
+def check_motion(points: Mapping[int, Sample], meshes: Mapping[int, Mesh]) -> list[Finding]:
     """The frames in which rows changed places. `points`: the same rows of each frame that could be read."""
     frames = sorted(points)
-    if len(frames) < 2 or len(points[frames[0]]) <= NEIGHBOURS:
+    if len(frames) < 2 or len(points[frames[0]].points) <= NEIGHBOURS:
         return []
     shares = _lost(frames[0], frames, points, meshes)
     if (np.array(list(shares.values())) > LOST).sum() > len(frames) / 2:  # the reference itself may be the odd one
@@ -47,11 +54,11 @@ def check_motion(points: Mapping[int, Float32[np.ndarray, "k 3"]], meshes: Mappi
 def _lost(
     reference: int,
     frames: list[int],
-    points: Mapping[int, Float32[np.ndarray, "k 3"]],
+    points: Mapping[int, Sample],
     meshes: Mapping[int, Mesh],
 ) -> dict[int, float]:
     """Share of lost rows in every frame but the reference."""
-    start = points[reference]
+    start = points[reference].points
     near = cKDTree(start).query(start, NEIGHBOURS + 1)[1][:, 1:]
     spacing = _apart(start, near)
     anyone = np.random.default_rng(0).permutation(len(start))
@@ -59,10 +66,11 @@ def _lost(
     for frame in frames:
         if frame == reference:
             continue
-        now = points[frame]
+        now = points[frame].points
         size = float(np.median(np.linalg.norm(now - now[anyone], axis=1)))
         gone = _apart(now, near)
-        rows = np.flatnonzero((gone > FAR * spacing) & (gone > REMOTE * size))
+        hidden = points[reference].swallowed | points[frame].swallowed
+        rows = np.flatnonzero((gone > FAR * spacing) & (gone > REMOTE * size) & ~hidden)
         if len(rows) and reference in meshes and frame in meshes:
             rows = rows[_elsewhere(start[rows], now[rows], meshes[reference], meshes[frame], CARRIED * size)]
         shares[frame] = len(rows) / len(start)

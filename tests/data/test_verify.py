@@ -18,6 +18,7 @@ from PIL import Image
 from sculpt4d.data import prepare, store, synthetic, verify, verify_masks
 from sculpt4d.data.asset import Job, PrepareSettings
 from sculpt4d.data.cameras import sphere_cameras, write_transforms
+from sculpt4d.data.executors_pool import local
 from sculpt4d.data.render import render_mesh
 from sculpt4d.data.verify_findings import Finding, merge, spell
 from sculpt4d.data.verify_report import ObjectReport
@@ -41,7 +42,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Job(family, root / "glb" / f"{family}.glb", root / family, SMALL, family, made=seed)
         for seed, family in enumerate(synthetic.FAMILIES)
     ]
-    assert not prepare.prepare_all(jobs, root, workers=1).failed
+    assert not prepare.prepare_all(jobs, root, local(1)).failed
     return root
 
 
