@@ -116,7 +116,7 @@ def _sampled(files: FrameFiles) -> Sample | None:
     rows = [sample_rows(len(section)) for section in sections]
     points = np.concatenate([section[taken, :3] for section, taken in zip(sections, rows, strict=True)])
     if files.swallowed is None or [len(marks) for marks in files.swallowed] != [len(section) for section in sections]:
-        return Sample(points, np.zeros(len(points), bool))
+        return Sample(points, None)
     return Sample(points, np.concatenate([marks[taken] for marks, taken in zip(files.swallowed, rows, strict=True)]))
 
 

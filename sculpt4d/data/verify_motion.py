@@ -20,14 +20,18 @@ NEIGHBOURS = 8
 FAR = 4.0  # skin stretches two or three times at most where it matters; a shuffled row goes 10 to 100 times as far
 REMOTE = 0.5  # of the median distance of two random rows, which is what a shuffled row has on average
 CARRIED = 0.3  # of the same: how far a carried point may be from the stored one, which was put on the closed surface
-LOST = 0.1  # share of rows: parts swallowed by others' closed surface come out elsewhere; up to 0.05 in our families
+LOST = 0.06  # share of rows: what is swallowed in part comes out elsewhere; up to 0.033 in our families
+UNMARKED = 0.15  # the same where swallowed points are not marked (the releases); up to 0.05 in our families
 
 
 class Sample(NamedTuple):
-    """The rows looked at in one frame, and which of them the closed surface swallowed: those may come out elsewhere."""
+    """The rows looked at in one frame, and which of them the closed surface swallowed: those may come out elsewhere.
+
+    None where that is not known.
+    """
 
     points: Float32[np.ndarray, "k 3"]
-    swallowed: Bool[np.ndarray, " k"]
+    swallowed: Bool[np.ndarray, " k"] | None
 
 
 def check_motion(points: Mapping[int, Sample], meshes: Mapping[int, Mesh]) -> list[Finding]:
@@ -35,10 +39,11 @@ def check_motion(points: Mapping[int, Sample], meshes: Mapping[int, Mesh]) -> li
     frames = sorted(points)
     if len(frames) < 2 or len(points[frames[0]].points) <= NEIGHBOURS:
         return []
+    allowed = LOST if any(sample.swallowed is not None for sample in points.values()) else UNMARKED
     shares = _lost(frames[0], frames, points, meshes)
-    if (np.array(list(shares.values())) > LOST).sum() > len(frames) / 2:  # the reference itself may be the odd one
+    if (np.array(list(shares.values())) > allowed).sum() > len(frames) / 2:  # the reference itself may be the odd one
         other = _lost(frames[1], frames, points, meshes)
-        shares = min((shares, other), key=lambda found: sum(share > LOST for share in found.values()))
+        shares = min((shares, other), key=lambda found: sum(share > allowed for share in found.values()))
     return [
         Finding(
             "correspondence",
@@ -47,7 +52,7 @@ def check_motion(points: Mapping[int, Sample], meshes: Mapping[int, Mesh]) -> li
             (frame,),
         )
         for frame, share in shares.items()
-        if share > LOST
+        if share > allowed
     ]
 
 
@@ -69,8 +74,11 @@ def _lost(
         now = points[frame].points
         size = float(np.median(np.linalg.norm(now - now[anyone], axis=1)))
         gone = _apart(now, near)
-        hidden = points[reference].swallowed | points[frame].swallowed
-        rows = np.flatnonzero((gone > FAR * spacing) & (gone > REMOTE * size) & ~hidden)
+        lost = (gone > FAR * spacing) & (gone > REMOTE * size)
+        for sample in (points[reference], points[frame]):
+            if sample.swallowed is not None:
+                lost &= ~sample.swallowed
+        rows = np.flatnonzero(lost)
         if len(rows) and reference in meshes and frame in meshes:
             rows = rows[_elsewhere(start[rows], now[rows], meshes[reference], meshes[frame], CARRIED * size)]
         shares[frame] = len(rows) / len(start)
