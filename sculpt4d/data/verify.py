@@ -13,10 +13,13 @@ import numpy as np
 from jaxtyping import Float32
 from rich.progress import track
 
-from sculpt4d.data.verify_files import AGAIN, Arrays, FrameFiles, Layout, find_objects, open_layout, read_frame
-from sculpt4d.data.verify_findings import Finding, merge
+from sculpt4d.data.cameras import Camera
+from sculpt4d.data.verify_arrays import Arrays
+from sculpt4d.data.verify_files import FrameFiles, read_frame
+from sculpt4d.data.verify_findings import AGAIN, Finding, merge
+from sculpt4d.data.verify_layout import Layout, find_objects, open_layout
 from sculpt4d.data.verify_masks import LOOKED, Snapshot, check_masks, snapshot
-from sculpt4d.data.verify_motion import check_motion
+from sculpt4d.data.verify_motion import Sample, check_motion
 from sculpt4d.data.verify_page import write_json, write_page
 from sculpt4d.data.verify_points import SAMPLE, check_center, check_points, sample_rows, slack_of
 from sculpt4d.data.verify_report import ObjectReport
@@ -61,17 +64,18 @@ def verify_object(folder: Path, progress: bool = False) -> ObjectReport:
     findings: list[Finding] = []
     layout = open_layout(folder, findings)
     arrays = Arrays(layout, findings)
-    slack = slack_of(layout.kind, int(layout.record["settings"].get("grid_res", 0)))
-    carried: dict[int, Float32[np.ndarray, "k 3"]] = {}
+    slack = slack_of(layout)
+    carried: dict[int, Sample] = {}
     meshes: dict[int, Mesh] = {}
-    cameras: dict[int, tuple] = {}
+    cameras: dict[int, tuple[Camera, ...]] = {}
     snapshots: list[Snapshot] = []
     shown = set(np.linspace(0, len(layout.frames) - 1, min(SHOWN, len(layout.frames))).astype(int).tolist())
     for row, frame in enumerate(track(layout.frames, description=f"Verifying {folder.name}", disable=not progress)):
         files = read_frame(layout, arrays, frame, findings)
-        points = _sampled(files)
-        if points is not None:
-            carried[frame] = points
+        sample = _sampled(files)
+        points = None if sample is None else sample.points
+        if sample is not None:
+            carried[frame] = sample
         if files.mesh is not None:
             meshes[frame] = files.mesh
         if files.cameras:
@@ -104,22 +108,27 @@ def run(folder: str, output: str | None = None) -> None:
         )
 
 
-def _sampled(files: FrameFiles) -> Float32[np.ndarray, "k 3"] | None:
+def _sampled(files: FrameFiles) -> Sample | None:
     """The rows looked at of both sections, uniform ones first."""
     if files.random is None or files.sharp is None:
         return None
-    return np.concatenate([rows[sample_rows(len(rows)), :3] for rows in (files.random, files.sharp)])
+    sections = (files.random, files.sharp)
+    rows = [sample_rows(len(section)) for section in sections]
+    points = np.concatenate([section[taken, :3] for section, taken in zip(sections, rows, strict=True)])
+    if files.swallowed is None or [len(marks) for marks in files.swallowed] != [len(section) for section in sections]:
+        return Sample(points, None)
+    return Sample(points, np.concatenate([marks[taken] for marks, taken in zip(files.swallowed, rows, strict=True)]))
 
 
 def _across(
     layout: Layout,
-    carried: dict[int, Float32[np.ndarray, "k 3"]],
+    carried: dict[int, Sample],
     meshes: dict[int, Mesh],
-    cameras: dict[int, tuple],
+    cameras: dict[int, tuple[Camera, ...]],
 ) -> list[Finding]:
     """What only all frames together show."""
     found = []
-    if layout.kind == "ours" and len(meshes) == len(layout.frames) and meshes:
+    if layout.own_pictures and len(meshes) == len(layout.frames) and meshes:
         found += check_center(list(meshes.values()))
         first = next(iter(meshes.values())).faces
         other = tuple(frame for frame, mesh in meshes.items() if not np.array_equal(mesh.faces, first))
@@ -131,7 +140,7 @@ def _across(
         what = "the cameras are not those of the first frame: a clip would jump from picture to picture"
         found.append(Finding("cameras", what, AGAIN, moved))
     # the ablation draws other points in every frame, which is what this rule exists to find
-    if not layout.record["settings"].get("without_consistent_sampling", False):
+    if layout.record["settings"].get("consistent", True):
         found += check_motion(carried, meshes)
     return found
 

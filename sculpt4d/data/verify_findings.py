@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
+AGAIN = "prepare the object again (python prepare.py)"
+
 
 class Finding(NamedTuple):
     """One fault. `check` names the rule; `frames` is empty when the fault is the object's as a whole."""

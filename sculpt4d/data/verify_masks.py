@@ -12,8 +12,8 @@ from jaxtyping import Bool, Float, Float32, UInt8
 from scipy import ndimage
 
 from sculpt4d.data.cameras import Camera
-from sculpt4d.data.verify_files import AGAIN, FrameFiles
-from sculpt4d.data.verify_findings import Finding
+from sculpt4d.data.verify_files import FrameFiles
+from sculpt4d.data.verify_findings import AGAIN, Finding
 from sculpt4d.geometry.surface import face_areas
 
 LOOKED = 3  # views per frame, next to each other; the next frame takes the next three

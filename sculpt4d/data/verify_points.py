@@ -4,14 +4,15 @@ All rows are looked at for place and length of normals, SAMPLE random rows for e
 """
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import igl
 import numpy as np
 from jaxtyping import Float, Float32, Integer
 
-from sculpt4d.data.verify_files import AGAIN, FrameFiles
-from sculpt4d.data.verify_findings import Finding
+from sculpt4d.data.verify_files import FrameFiles
+from sculpt4d.data.verify_findings import AGAIN, Finding
+from sculpt4d.data.verify_layout import Layout, setting
 from sculpt4d.geometry.bounds import HALF_EXTENT
 from sculpt4d.geometry.distance import signed_distance
 from sculpt4d.geometry.projection import face_normals
@@ -31,17 +32,25 @@ SIGN = 2e-3  # labelled places nearer to the surface than this may round to its 
 
 
 class Slack(NamedTuple):
-    """What the frame's surface allows: `surface` from points to mesh, `cell` by which closed surfaces leave the box."""
+    """What the preparation allows.
+
+    surface: from points to `on`, the surface they lie on: the stored closed meshes, or for others' and unprojected
+    points the animated mesh. exact: not one point may be farther. cell: by which closed surfaces leave mesh and box.
+    """
 
     surface: float
     cell: float
+    on: Literal["closed", "mesh"]
+    exact: bool
 
 
-def slack_of(kind: str, grid_res: int) -> Slack:
-    """Ours: points lie on the stored closed surface, which is one cell of its grid from the mesh at most."""
-    if kind == "ours":
-        return Slack(ROUNDING, 2 * GRID_EXTENT / (grid_res or 256))
-    return Slack(RELEASE_SHELL + ROUNDING, RELEASE_SHELL)
+def slack_of(layout: Layout) -> Slack:
+    """Our points lie on the stored closed surface, which is a cell of its grid from the mesh at most."""
+    if not layout.own_points:
+        return Slack(RELEASE_SHELL + ROUNDING, RELEASE_SHELL, "mesh", False)
+    cell = 2 * GRID_EXTENT / (setting(layout.record, "grid_res") or 256)
+    loose = layout.record["settings"].get("projection") == "none"
+    return Slack(ROUNDING, cell, "mesh" if loose else "closed", True)
 
 
 def sample_rows(count: int) -> Integer[np.ndarray, " k"]:
@@ -54,22 +63,24 @@ def check_points(files: FrameFiles, slack: Slack, frame: int) -> list[Finding]:
     found = []
     sections = {"uniform": files.random, "sharp-edge": files.sharp}
     taken = {name: rows[sample_rows(len(rows))] for name, rows in sections.items() if rows is not None and len(rows)}
-    surface = files.closed or files.mesh
+    surface = files.closed if slack.on == "closed" else files.mesh
     if taken and surface is not None:
         found += _off_surface(np.concatenate(list(taken.values())), surface, slack, frame)
     for name, rows in sections.items():
         if rows is None or len(rows) == 0:
             continue
         # the base release blends the normals of both faces at an edge and leaves them short
-        if files.closed is not None or name == "uniform":
+        if slack.exact or name == "uniform":
             found += _unit(rows, name, frame)
         reach = float(np.abs(rows[:, :3]).max())
         if reach > 0.5 + slack.cell + ROUNDING and not any(fault.check == "box" for fault in found):
             what = f"{name} points reach {reach:.3f}, the box ends at 0.5 and its surface at {0.5 + slack.cell:.3f}"
             found.append(Finding("box", what, "bring the object into [-0.5, 0.5]^3 and prepare it again", (frame,)))
-    if surface is not None and not any(fault.check in ("box", "surface") for fault in found):
+    # points left on the animated mesh have the normals of its faces, whichever way those look
+    loose = slack.exact and slack.on == "mesh"
+    if surface is not None and not loose and not any(fault.check in ("box", "surface") for fault in found):
         for name, rows in taken.items():
-            inward = _inward_open(rows, surface) if files.closed is None else _inward_closed(rows, surface)
+            inward = _inward_closed(rows, surface) if slack.on == "closed" else _inward_open(rows, surface)
             if inward > INWARD:
                 what = f"{inward:.0%} of the normals of {name} points look into the object"
                 found.append(Finding("normals", what, f"turn them round, or {AGAIN}", (frame,)))
@@ -112,7 +123,7 @@ def _off_surface(rows: Float32[np.ndarray, "n 6"], mesh: Mesh, slack: Slack, fra
     """Points away from the surface, and the movement that would bring them there if there is one."""
     distance = _distances(rows[:, :3], mesh)[0]
     off = distance > slack.surface
-    if off.mean() <= (0.0 if slack.surface == ROUNDING else 1 - RELEASE_SHARE):
+    if off.mean() <= (0.0 if slack.exact else 1 - RELEASE_SHARE):
         return []
     what = (
         f"{off.sum()} of {len(rows)} points looked at lie off the surface, up to {distance.max():.4f} where "

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from PIL import Image
 from sculpt4d.data import prepare, store, synthetic, verify, verify_masks
 from sculpt4d.data.asset import Job, PrepareSettings
 from sculpt4d.data.cameras import sphere_cameras, write_transforms
+from sculpt4d.data.executors_pool import local
 from sculpt4d.data.render import render_mesh
 from sculpt4d.data.verify_findings import Finding, merge, spell
 from sculpt4d.data.verify_report import ObjectReport
@@ -41,7 +43,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Job(family, root / "glb" / f"{family}.glb", root / family, SMALL, family, made=seed)
         for seed, family in enumerate(synthetic.FAMILIES)
     ]
-    assert not prepare.prepare_all(jobs, root, workers=1).failed
+    assert not prepare.prepare_all(jobs, root, local(1)).failed
     return root
 
 
@@ -118,6 +120,14 @@ def shuffle_rows(folder: Path, frame: int = 2) -> None:
 
 def shuffle_first(folder: Path) -> None:
     shuffle_rows(folder, 0)
+
+
+def shuffle_a_sixth(folder: Path) -> None:
+    def change(arrays: dict[str, np.ndarray]) -> None:
+        for key in rows_of(arrays, 2):
+            arrays[key][::6] = np.random.default_rng(0).permutation(arrays[key][::6])
+
+    surface(folder, change)
 
 
 def lift_a_few(folder: Path) -> None:
@@ -268,6 +278,7 @@ DEFECTS = [
     (flip_normals, "normals", "normals of uniform points look into the object.*turn them round", (2,)),
     (stretch_normals, "normals", "of 512 normals of uniform points measure 0.500 to", (2,)),
     (shuffle_rows, "correspondence", "rows looked at have left their neighbours", (2,)),
+    (shuffle_a_sixth, "correspondence", "rows looked at have left their neighbours", (2,)),
     (shuffle_first, "correspondence", "rows looked at have left their neighbours", (0,)),
     (put_nan, "finite", "1 of 256 rows with NaN", (2,)),
     (drop_rows, "arrays", "has 511 rows, other frames 512", (2,)),
@@ -374,6 +385,26 @@ def test_a_folder_of_the_official_release_is_judged_without_our_additions(bird: 
     assert found(bird) == {}
     shuffle_rows(bird)
     assert found(bird)["correspondence"].frames == (2,)
+
+
+@pytest.mark.parametrize("settings", [{"consistent": False}, {"projection": "none"}, {"projection": "nearest_center"}])
+def test_ablations_are_judged_by_what_they_are(settings: dict, tmp_path: Path) -> None:
+    job = Job("bird", tmp_path / "bird.glb", tmp_path / "bird", replace(SMALL, **settings), "bird", made=3)
+    assert not prepare.prepare_all([job], tmp_path, local(1)).failed
+    assert found(job.folder) == {}
+
+
+def test_finished_renders_with_our_points_are_clean_and_their_pictures_are_not_ours_to_count(
+    bird: Path, tmp_path: Path
+) -> None:
+    """Mode render: object.json speaks of the points alone."""
+    (bird / store.RECORD).unlink()
+    shutil.rmtree(bird / "geo_data")
+    job = Job("bird", bird, tmp_path / "out" / "bird", replace(SMALL, views=2, image_size=8), mode="render")
+    assert not prepare.prepare_all([job], tmp_path / "out", local(1)).failed
+    assert found(job.folder) == {}
+    shuffle_rows(job.folder)
+    assert found(job.folder)["correspondence"].frames == (2,)
 
 
 # report and command
