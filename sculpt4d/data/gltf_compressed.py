@@ -60,5 +60,4 @@ def _required(file: "GltfFile", extension: str) -> ModuleType:
     try:
         return require(PACKAGES[extension])
     except ImportError as error:
-        remedy = f"pip install {PACKAGES[extension]}, or decode it first (gltf-transform copy in.glb out.glb)"
-        raise file.error(f"is packed with {extension}, which is not supported without a decoder", remedy) from error
+        raise file.error(f"is packed with {extension}", str(error)) from error
