@@ -122,15 +122,12 @@ def prepare_all(jobs: Sequence[Job], root: Path, executor: Executor) -> Report:
     root.mkdir(parents=True, exist_ok=True)
     log.info("preparing %d objects into %s, %d are there", len(missing), root, len(report.skipped))
     sweep_drafts(root)
-    try:
-        for outcome in shown(executor.run(missing, prepare_object, root), len(missing)):
-            if outcome.status == "prepared":
-                report.prepared.append(outcome.name)
-            else:
-                report.failed[outcome.name] = outcome.reason
-                log.warning("%s was left out: %s", outcome.name, outcome.reason)
-    finally:
-        sweep_drafts(root)  # of workers that were stopped
+    for outcome in shown(executor.run(missing, prepare_object, root), len(missing)):
+        if outcome.status == "prepared":
+            report.prepared.append(outcome.name)
+        else:
+            report.failed[outcome.name] = outcome.reason
+            log.warning("%s was left out: %s", outcome.name, outcome.reason)
     _write_json(root / "report.json", dataclasses.asdict(report))
     return report
 
