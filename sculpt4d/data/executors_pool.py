@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
 
+from sculpt4d.data.drafts import sweep_drafts
 from sculpt4d.data.executors import Attempt, Executor, Named, Outcome, Serial, Work, refuse_doubles
 from sculpt4d.data.executors_slot import Slot, Task, resident
 
@@ -54,14 +55,19 @@ class Pool:
                         slot.give(waiting.popleft())
                 for slot, attempt in self._ends([slot for slot in slots if slot.task is not None]):
                     task = slot.release()
-                    if attempt.again and task.attempts <= self.retries:
+                    if attempt.again:
                         slot.kill()  # what went wrong may be the process itself
+                        sweep_drafts(folder)
+                    if attempt.again and task.attempts <= self.retries:
                         waiting.append(task)
                     else:
                         yield task.ended(attempt)
         finally:  # the end, an error or Ctrl-C: nobody goes on working
+            interrupted = any(slot.task for slot in slots)
             for slot in slots:
                 slot.kill()
+            if interrupted:
+                sweep_drafts(folder)
 
     def _ends(self, busy: Sequence[Slot]) -> Iterator[tuple[Slot, Attempt]]:
         """Waits for the first answers, or until the next look at the limits."""

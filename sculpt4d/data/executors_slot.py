@@ -17,6 +17,7 @@ from sculpt4d.data.executors_worker import READY
 
 # read when a worker loads its libraries: more threads than cores make every one of them slower
 SINGLE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "IGL_NUM_THREADS")
+LOADING = 120.0  # seconds for the libraries of a new worker, beside the time limit
 STARTS = 3  # workers in a row that may die before they are ready
 GRACE = 5.0  # seconds
 GIGABYTE = 1e9
@@ -69,7 +70,7 @@ class Slot:
         return None
 
     def overdue(self, timeout: int | float | None) -> Attempt | None:
-        if timeout is None or time.monotonic() - self.since < timeout:
+        if timeout is None or time.monotonic() - self.since < timeout + self.loading * LOADING:
             return None
         self.kill()
         return Attempt("failed", f"took longer than executor.timeout={timeout:g} seconds and was stopped", again=True)

@@ -124,16 +124,13 @@ def prepare_all(jobs: Sequence[Job], root: Path, executor: Executor) -> Report:
     root.mkdir(parents=True, exist_ok=True)
     log.info("preparing %d objects into %s, %d are there", len(missing), root, len(report.present))
     sweep_drafts(root)
-    try:
-        for outcome in shown(executor.run(missing, prepare_object, root), len(missing)):
-            report.seconds[outcome.name], report.attempts[outcome.name] = round(outcome.seconds, 2), outcome.attempts
-            if outcome.status == "prepared":
-                report.prepared.append(outcome.name)
-            else:
-                {"skipped": report.skipped, "failed": report.failed}[outcome.status][outcome.name] = outcome.reason
-                log.warning("%s %s: %s", outcome.name, outcome.status, outcome.reason)
-    finally:
-        sweep_drafts(root)  # of workers that were stopped
+    for outcome in shown(executor.run(missing, prepare_object, root), len(missing)):
+        report.seconds[outcome.name], report.attempts[outcome.name] = round(outcome.seconds, 2), outcome.attempts
+        if outcome.status == "prepared":
+            report.prepared.append(outcome.name)
+        else:
+            {"skipped": report.skipped, "failed": report.failed}[outcome.status][outcome.name] = outcome.reason
+            log.warning("%s %s: %s", outcome.name, outcome.status, outcome.reason)
     write_json(root / "report.json", dataclasses.asdict(report))
     return report
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from sculpt4d.data.drafts import new_draft
 from sculpt4d.data.selection import Unsuitable
 
 
@@ -68,6 +69,11 @@ def tell_environment(job: OddJob, first: bool) -> None:
     job.log.write_text("".join(f"{name}={value}\n" for name, value in os.environ.items()))
 
 
+def leave_draft(job: OddJob, first: bool) -> None:
+    new_draft(job.folder / job.name).joinpath("half").touch()
+    stop(signal.SIGKILL)
+
+
 def stop(number: int) -> None:
     os.kill(os.getpid(), number)
     time.sleep(60)
@@ -104,6 +110,7 @@ KINDS = {
     "killed once": once,
     "segfault": lambda job, first: stop(signal.SIGSEGV),
     "exits": lambda job, first: os._exit(3),
+    "leaves a draft": leave_draft,
     "starts others": start_others,
     "environment": tell_environment,
     "unsuitable": lambda job, first: fail(Unsuitable("not animated")),

@@ -101,6 +101,22 @@ def test_a_second_attempt_may_succeed(run: Run) -> None:
     assert run(Pool(1), "killed once")["killed once"][1:3] == ("prepared", "")
 
 
+def test_what_a_killed_worker_had_half_made_is_removed(run: Run, tmp_path: Path) -> None:
+    assert run(Pool(1), "leaves a draft")["leaves a draft"].attempts == 2
+    assert not [path for path in tmp_path.iterdir() if path.is_dir()]
+
+
+def test_a_run_that_is_broken_off_leaves_no_worker(odd: ModuleType, tmp_path: Path) -> None:
+    jobs = [odd.OddJob("a", "good", tmp_path), odd.OddJob("b", "hangs", tmp_path)]
+    outcomes = Pool(2).run(jobs, odd.do, tmp_path)
+    assert next(outcomes).name == "a"
+    wait_for(jobs[1].log.exists)
+    pids = {int(job.log.read_text()) for job in jobs}
+    assert any(alive(pid) for pid in pids)
+    outcomes.close()
+    assert not any(alive(pid) for pid in pids)
+
+
 def test_no_retries_means_one_attempt(run: Run) -> None:
     assert run(Pool(1, retries=0), "killed")["killed"].attempts == 1
 
