@@ -89,7 +89,7 @@ class Arrays:
                 frame, f"{key} has {len(array)} rows, other frames {first[0]}: rows are no longer the same points"
             )
             return None
-        bad = int((~np.isfinite(array).reshape(len(array), -1).all(axis=1)).sum())
+        bad = int((~np.isfinite(array).all(axis=tuple(range(1, array.ndim)))).sum())
         if bad:
             self.findings.append(
                 Finding("finite", f"{key} has {bad} of {len(array)} rows with NaN or infinite values", AGAIN, (frame,))
