@@ -387,7 +387,9 @@ def test_a_folder_of_the_official_release_is_judged_without_our_additions(bird: 
     assert found(bird)["correspondence"].frames == (2,)
 
 
-@pytest.mark.parametrize("settings", [{"consistent": False}, {"projection": "none"}, {"projection": "nearest_center"}])
+@pytest.mark.parametrize(
+    "settings", [{"consistent": False}, {"sharp_points": 0}, {"projection": "none"}, {"projection": "nearest_center"}]
+)
 def test_ablations_are_judged_by_what_they_are(settings: dict, tmp_path: Path) -> None:
     job = Job("bird", tmp_path / "bird.glb", tmp_path / "bird", replace(SMALL, **settings), "bird", made=3)
     assert not prepare.prepare_all([job], tmp_path, local(1)).failed
