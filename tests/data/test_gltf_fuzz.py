@@ -28,7 +28,7 @@ ODD = (
     *(math.nan, math.inf, -math.inf, "", "VEC3", "MAT4", "SCALAR", "STEP", "\0", "a.bin", "data:,x", "/dev/zero"),
     *([], {}, [0], [-1], [[]], {"0": 0}, [math.nan] * 16, [0] * 16, [1e300] * 3, 5120, 5121, 5123, 5125, 5126, 5130),
 )
-FUZZED = settings(deadline=20_000, suppress_health_check=list(HealthCheck), max_examples=25)
+FUZZED = settings(deadline=20_000, suppress_health_check=list(HealthCheck), max_examples=15)
 
 
 def skinned_scene() -> Scene:
