@@ -78,15 +78,17 @@ def signed_band(parts: Parts, grid: Grid) -> tuple[Float32[np.ndarray, "x y z"],
     solid, shell = (grid.indices(parts.vertices[faces]) for faces in (parts.solid, parts.shell))
     inside = winding_grid(solid, grid.shape) != 0
     band = near_surface(np.concatenate([solid, shell]), grid.shape, reach)
-    beside = grow(inside, 1)
     if not len(parts.shell):
+        beside = grow(inside, 1)
         band &= _ends_of_cuts(inside) | ~beside
     query = grid.places(band)
     to_solid, to_shell = (distances(query, parts.vertices, faces, grid) for faces in (parts.solid, parts.shell))
     values = np.where(inside, np.float32(reach), np.float32(-reach))
     values[band] = np.maximum(np.where(inside[band], to_solid, -to_solid), SHELL - to_shell)
     band[band] = np.minimum(to_solid, to_shell) < THIN
-    return values, band & ~(grow(values > 0, 1) if len(parts.shell) else beside)
+    if len(parts.shell):
+        beside = grow(values > 0, 1)
+    return values, band & ~beside
 
 
 def _ends_of_cuts(inside: Bool[np.ndarray, "x y z"]) -> Bool[np.ndarray, "x y z"]:
