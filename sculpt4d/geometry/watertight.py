@@ -49,8 +49,8 @@ def watertight(mesh: Mesh, resolution: int) -> Mesh:
     if reach > GRID_EXTENT:
         raise ValueError(f"vertices reach {reach:.3f}, the grid {GRID_EXTENT}: bring the mesh into the box with to_box")
     grid = grid_around(parts.vertices, resolution)
-    values, near = signed_band(parts, grid)
-    thicken(values, near, parts, grid)
+    values, lost = signed_band(parts, grid)
+    thicken(values, lost, parts, grid)
     fill(values)
     closed = march(values, grid.origin, grid.spacing)
     check_closed(closed)
@@ -69,34 +69,54 @@ def grid_around(vertices: Float[np.ndarray, "v 3"], resolution: int) -> Grid:
 
 def signed_band(parts: Parts, grid: Grid) -> tuple[Float32[np.ndarray, "x y z"], Bool[np.ndarray, "x y z"]]:
     """Distance to the solid (positive inside) or to the shells' offset, the larger of both, in cells; and which nodes
-    lie within THIN of the surface.
+    lie within THIN of the surface without an inner node beside them.
 
-    Off the band the value is the band's width, with the right sign: marching cubes never interpolates there.
+    Where nothing reads the distance, the value is the band's width with the right sign. Without shells that is all but
+    the ends of edges that the surface cuts, and the nodes with no inner node beside them.
     """
     reach = 2 if len(parts.shell) else 1
     solid, shell = (grid.indices(parts.vertices[faces]) for faces in (parts.solid, parts.shell))
     inside = winding_grid(solid, grid.shape) != 0
     band = near_surface(np.concatenate([solid, shell]), grid.shape, reach)
+    if not len(parts.shell):
+        beside = grow(inside, 1)
+        band &= _ends_of_cuts(inside) | ~beside
     query = grid.places(band)
     to_solid, to_shell = (distances(query, parts.vertices, faces, grid) for faces in (parts.solid, parts.shell))
     values = np.where(inside, np.float32(reach), np.float32(-reach))
     values[band] = np.maximum(np.where(inside[band], to_solid, -to_solid), SHELL - to_shell)
     band[band] = np.minimum(to_solid, to_shell) < THIN
-    return values, band
+    if len(parts.shell):
+        beside = grow(values > 0, 1)
+    return values, band & ~beside
 
 
-def thicken(values: Float32[np.ndarray, "x y z"], near: Bool[np.ndarray, "x y z"], parts: Parts, grid: Grid) -> None:
+def _ends_of_cuts(inside: Bool[np.ndarray, "x y z"]) -> Bool[np.ndarray, "x y z"]:
+    """Nodes with a face neighbour on the other side."""
+    ends = np.zeros_like(inside)
+    for axis in range(3):
+        nodes, found = np.moveaxis(inside, axis, 0), np.moveaxis(ends, axis, 0)
+        cut = nodes[1:] != nodes[:-1]
+        found[1:] |= cut
+        found[:-1] |= cut
+    return ends
+
+
+def thicken(values: Float32[np.ndarray, "x y z"], lost: Bool[np.ndarray, "x y z"], parts: Parts, grid: Grid) -> None:
     """Raises values, in place, to THIN minus the distance wherever the surface has no positive node beside it.
 
-    Such a place is a node of `near`, within THIN of the surface, whose 27 neighbours are all not positive; the rule is
+    Such a place is a node of `lost`, within THIN of the surface, whose 27 neighbours are all not positive; the rule is
     applied to the nodes within two of it.
     """
-    lost = near & ~grow(values > 0, 1)
     if not lost.any():
         return
     around = grow(lost, 2)
-    thick = THIN - distances(grid.places(around), parts.vertices, np.concatenate([parts.solid, parts.shell]), grid)
-    values[around] = np.maximum(values[around], thick)
+    wider = grow(around, 1)  # what is raised is read together with its neighbours
+    distance = distances(grid.places(wider), parts.vertices, np.concatenate([parts.solid, parts.shell]), grid)
+    known = values[wider]
+    if not len(parts.shell):
+        known = np.where(known > 0, distance, -distance)  # of nodes whose distance nobody had asked for
+    values[wider] = np.where(around[wider], np.maximum(known, THIN - distance), known)
 
 
 def fill(values: Float32[np.ndarray, "x y z"]) -> None:

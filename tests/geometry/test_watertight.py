@@ -264,3 +264,21 @@ def test_a_surface_that_is_not_closed_is_refused(change, message):
     check_closed(sphere())
     with pytest.raises(ValueError, match=message):
         check_closed(change(sphere()))
+
+
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 10**6), resolution=st.integers(8, 22), open_too=st.booleans())
+def test_it_equals_the_dense_computation_of_any_boxes(seed, resolution, open_too):
+    """Boxes of any proportions, thin ones too, turned anyhow and overlapping; with a loose triangle or without."""
+    rng = np.random.default_rng(seed)
+    boxes = []
+    for _ in range(3):
+        turn = trimesh.transformations.random_rotation_matrix(rng.random(3))[:3, :3]
+        size = np.exp(rng.uniform(np.log(0.004), np.log(0.5), 3))
+        vertices = (cube(1).vertices * size) @ turn.T + rng.uniform(-0.1, 0.1, 3)
+        boxes.append(Mesh(vertices.clip(-0.54, 0.54).astype(np.float32), cube(1).faces))
+    if open_too:
+        boxes.append(Mesh(rng.uniform(-0.4, 0.4, (3, 3)).astype(np.float32), np.array([[0, 1, 2]], np.int32)))
+    fast, plain = watertight(join(*boxes), resolution), dense(join(*boxes), resolution)
+    assert np.array_equal(fast.faces, plain.faces)
+    assert fast.vertices == pytest.approx(plain.vertices, abs=0.02 * 2 * GRID_EXTENT / resolution)
