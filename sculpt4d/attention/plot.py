@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-WIDTH, HEIGHT, MARGIN = 960, 600, 90  # pixels
+WIDTH, HEIGHT, MARGIN, LINE = 960, 600, 90, 20  # pixels
 COLOURS = {"dense": "#888888", "ours": "#d1495b", "limit": "#2e86ab"}
 
 Point = tuple[float, float]
@@ -50,8 +50,11 @@ def draw(path: Path, reports: Mapping[int, Mapping[str, Any]], title: str) -> No
     pen.text((WIDTH / 2, MARGIN / 2), title, "black", font, anchor="mm")
     for name, points in lines.items():
         _line(pen, [place(point) for point in points], COLOURS[name])
+    lowest = 0.0
+    for name, points in sorted(lines.items(), key=lambda line: place(line[1][-1])[1]):  # names never overlap
         x, y = place(points[-1])
-        pen.text((x + 12, y), name, COLOURS[name], font, anchor="lm")
+        lowest = max(y, lowest + LINE)
+        pen.text((x + 12, lowest), name, COLOURS[name], font, anchor="lm")
     picture.save(path)
 
 

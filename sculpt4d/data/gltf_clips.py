@@ -40,7 +40,7 @@ class Clip(NamedTuple):
 class Choice(NamedTuple):
     """A clip with its keys, how far it moves a vertex on average, and notes on why it was chosen."""
 
-    clip: Clip | None
+    clip: Clip
     tracks: Tracks
     travel: float
     notes: tuple[str, ...]

@@ -13,6 +13,7 @@ from sculpt4d.data.gltf_tree import Tree
 
 MOST_FACES = 2_000_000  # of all parts together; more would not fit in 2 GB with their colours
 MOST_ROWS = 3 * 2**23  # of all attributes and morph targets
+INSTANCES = "EXT_mesh_gpu_instancing"
 TRIANGLES, STRIP, FAN = 4, 5, 6
 READ = ("POSITION", "JOINTS_", "WEIGHTS_", "COLOR_0", "TEXCOORD_")  # attributes; the others are not looked at
 
@@ -83,7 +84,11 @@ def read_parts(file: GltfFile, tree: Tree) -> tuple[list[Part], list[str]]:
                     parts.append(_placed(file, row, node, mesh, made[place]))
     if not parts:
         raise file.error("draws no triangles", "give a file with a mesh in its scene")
-    return parts, [f"{skipped} primitives without triangles left out"] if skipped else []
+    notes = [f"{skipped} primitives without triangles left out"] if skipped else []
+    copied = sum(INSTANCES in file.item("nodes", row).get("extensions", {}) for row in tree.drawn)
+    if copied:
+        notes.append(f"{copied} nodes drawn once instead of in the copies that {INSTANCES} lists")
+    return parts, notes
 
 
 def _face_count(file: GltfFile, primitive: dict[str, Any]) -> int:

@@ -10,7 +10,7 @@ from PIL import Image, UnidentifiedImageError
 from sculpt4d.data.gltf_file import GltfError, GltfFile
 
 SIDE = 1024  # pixels; objects are seen at 512, so more is not seen
-MOST_PIXELS = 2**27  # of a picture that is opened at all
+MOST_PIXELS = 2**26  # of a picture that is opened at all
 CLAMP, MIRROR = 33071, 33648  # wrap modes of samplers; the third, 10497, repeats
 SOURCES = ("EXT_texture_webp", "EXT_texture_avif")  # extensions that name a picture Pillow may read
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from sculpt4d.data.gltf_clips import Choice, Clip, choose, clips
-from sculpt4d.data.gltf_pose import Model, pose, read_model, triangles
+from sculpt4d.data.gltf_clips import Clip, choose, clips
+from sculpt4d.data.gltf_pose import Model, Tracks, pose, read_model, triangles
 
 STEP = 16  # moments posed at once
 EPILOG = """examples:
@@ -59,7 +59,7 @@ def describe(path: Path, clip: str | int | None = None, times: Sequence[float] |
     """
     model = read_model(path)
     found = clips(model.file)
-    choice = choose(model, found, clip) if found or clip is not None else Choice(None, {}, 0.0, ())
+    choice = choose(model, found, clip) if found or clip is not None else None
     nodes = model.file.items("nodes")
     described: dict[str, Any] = {
         "file": str(path),
@@ -69,22 +69,22 @@ def describe(path: Path, clip: str | int | None = None, times: Sequence[float] |
         "skins": [{"name": skin.get("name"), "joints": len(skin["joints"])} for skin in model.file.items("skins")],
         "morphs": _morphs(model),
         "clips": [_clip(row, one) for row, one in enumerate(found)],
-        "clip": None if choice.clip is None else found.index(choice.clip),
-        "notes": [*choice.notes, *model.notes],
+        "clip": None if choice is None else found.index(choice.clip),
+        "notes": [*(choice.notes if choice else ()), *model.notes],
     }
     if times is not None:
-        described["frames"] = measured(model, choice, np.asarray(times, np.float64))
+        described["frames"] = measured(model, choice.tracks if choice else {}, np.asarray(times, np.float64))
     return described
 
 
-def measured(model: Model, choice: Choice, times: Float[np.ndarray, " t"]) -> list[dict[str, Any]]:
+def measured(model: Model, tracks: Tracks, times: Float[np.ndarray, " t"]) -> list[dict[str, Any]]:
     """Bounds (lo, hi) and area of the surface at each time."""
     faces = triangles(model)
     used = np.unique(faces)
     rows = []
     for start in range(0, len(times), STEP):
         chunk = times[start : start + STEP]
-        positions, _ = pose(model, choice.tracks, chunk)
+        positions, _ = pose(model, tracks, chunk)
         for time, frame in zip(chunk, positions, strict=True):
             lo, hi = frame[used].min(axis=0), frame[used].max(axis=0)
             rows.append({"time": float(time), "lo": lo.tolist(), "hi": hi.tolist(), "area": _area(frame, faces)})

@@ -43,7 +43,8 @@ def read_tree(file: GltfFile) -> Tree:
             for path in REST.keys() & node.keys():
                 parts[path][row] = np.asarray(node[path], np.float64).reshape(len(REST[path]))
             local[row] = composed(*(parts[path][row] for path in REST))
-    return Tree(parents, levels, local, *(parts[path] for path in REST), drawn=_drawn(file, nodes))
+    drawn = _drawn(file, nodes)
+    return Tree(parents, levels, local, parts["translation"], parts["rotation"], parts["scale"], drawn)
 
 
 def worlds(

@@ -1,5 +1,6 @@
 """The stored points, array by array: what is missing, damaged, misshapen or not finite becomes a finding."""
 
+import struct
 import zlib
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from sculpt4d.data import store
 from sculpt4d.data.verify_findings import AGAIN, Finding
 from sculpt4d.data.verify_layout import Layout, setting
 
-DAMAGE = (ValueError, KeyError, OSError, EOFError, BadZipFile, zlib.error)
+# what numpy and zipfile raise for archives that are cut, scrambled, or flagged as encrypted or larger than memory
+DAMAGE = (ValueError, KeyError, OSError, EOFError, RuntimeError, MemoryError, BadZipFile, zlib.error, struct.error)
 
 
 class Arrays:
@@ -89,7 +91,7 @@ class Arrays:
                 frame, f"{key} has {len(array)} rows, other frames {first[0]}: rows are no longer the same points"
             )
             return None
-        bad = int((~np.isfinite(array).reshape(len(array), -1).all(axis=1)).sum())
+        bad = int((~np.isfinite(array).all(axis=tuple(range(1, array.ndim)))).sum())
         if bad:
             self.findings.append(
                 Finding("finite", f"{key} has {bad} of {len(array)} rows with NaN or infinite values", AGAIN, (frame,))

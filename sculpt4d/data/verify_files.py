@@ -2,6 +2,8 @@
 
 import json
 import math
+import struct
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +14,7 @@ from PIL import Image
 
 from sculpt4d.data import store
 from sculpt4d.data.cameras import Camera, read_transforms
-from sculpt4d.data.verify_arrays import Arrays
+from sculpt4d.data.verify_arrays import DAMAGE, Arrays
 from sculpt4d.data.verify_findings import AGAIN, Finding
 from sculpt4d.data.verify_layout import Layout, setting
 from sculpt4d.types import Mesh
@@ -70,7 +72,7 @@ def read_frame(layout: Layout, arrays: Arrays, frame: int, findings: list[Findin
 def _swallowed(layout: Layout, frame: int, fault: Callable[[str], None]) -> tuple[np.ndarray, np.ndarray] | None:
     try:
         found = store.read_swallowed(layout.folder, (frame,))
-    except ValueError as error:
+    except DAMAGE as error:
         fault(f"the marks of swallowed points cannot be read ({error})")
         return None
     return None if found is None else (found[0][0], found[1][0])
@@ -83,9 +85,12 @@ def _cameras(path: Path, fault: Callable[[str], None]) -> tuple[Camera, ...]:
     try:
         content = json.loads(path.read_text())
         cameras = read_transforms(content)
-        numbers = np.array([[camera.azimuth, camera.elevation, camera.distance, camera.field] for camera in cameras])
+        numbers = np.array(
+            [[camera.azimuth, camera.elevation, camera.distance, camera.field] for camera in cameras], np.float64
+        )
         poses = np.array([view["transform_matrix"] for view in content["frames"]], dtype=np.float64)
-    except (ValueError, KeyError, TypeError, OSError) as error:
+        expected = np.array([camera.to_world() for camera in cameras])
+    except (ValueError, KeyError, TypeError, OverflowError, OSError) as error:
         fault(f"{path.name} cannot be read ({type(error).__name__}: {error})")
         return ()
     if (
@@ -99,7 +104,6 @@ def _cameras(path: Path, fault: Callable[[str], None]) -> tuple[Camera, ...]:
     if poses.shape != (len(cameras), 4, 4):
         fault(f"{path.name}: transform_matrix is not 4 x 4 in every view")
         return cameras
-    expected = np.stack([camera.to_world() for camera in cameras])
     differing = np.flatnonzero(~(np.abs(poses - expected).max(axis=(1, 2)) < ANGLES))
     if len(differing):
         fault(f"{path.name}: transform_matrix of view {differing.tolist()} disagrees with its angles and distance")
@@ -121,7 +125,8 @@ def _pictures(
         try:
             with Image.open(path) as picture:
                 mode, pixels = picture.mode, np.asarray(picture.convert("RGBA"))
-        except (OSError, ValueError, SyntaxError) as error:  # Pillow tells of a damaged header by a SyntaxError
+        # Pillow tells of a damaged header by a SyntaxError, and of absurd sizes by an error of its own
+        except (OSError, ValueError, SyntaxError, struct.error, zlib.error, Image.DecompressionBombError) as error:
             fault(f"{path.name} is damaged ({error})")
             continue
         if mode not in ("RGBA", "LA", "PA"):

@@ -324,6 +324,30 @@ def test_a_planted_defect_is_found(
         assert findings[check].frames == frames
 
 
+KINDS = [
+    store.RECORD,
+    str(store.SURFACE),
+    str(store.DISTANCE),
+    str(store.SWALLOWED),
+    CLOSED,
+    *(f"{FRAME}/{name}" for name in ("000.png", "mesh.ply", "transforms.json")),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KINDS)
+def test_no_damage_to_a_file_ends_verification_or_goes_unseen(bird: Path, name: str) -> None:
+    content = (bird / name).read_bytes()
+    rng = np.random.default_rng(0)
+    scrambled = bytearray(content)
+    for place in rng.integers(0, len(content), max(20, len(content) // 50)):
+        scrambled[place] = rng.integers(256)
+    damaged = {"empty": b"", "text": b"[1, 2]", "half": content[: len(content) // 2], "scrambled": bytes(scrambled)}
+    for kind, spoiled in damaged.items():
+        (bird / name).write_bytes(spoiled)
+        assert verify.verify_object(bird).findings, kind
+
+
 # the base release's mini set
 
 
@@ -387,7 +411,9 @@ def test_a_folder_of_the_official_release_is_judged_without_our_additions(bird: 
     assert found(bird)["correspondence"].frames == (2,)
 
 
-@pytest.mark.parametrize("settings", [{"consistent": False}, {"projection": "none"}, {"projection": "nearest_center"}])
+@pytest.mark.parametrize(
+    "settings", [{"consistent": False}, {"sharp_points": 0}, {"projection": "none"}, {"projection": "nearest_center"}]
+)
 def test_ablations_are_judged_by_what_they_are(settings: dict, tmp_path: Path) -> None:
     job = Job("bird", tmp_path / "bird.glb", tmp_path / "bird", replace(SMALL, **settings), "bird", made=3)
     assert not prepare.prepare_all([job], tmp_path, local(1)).failed
