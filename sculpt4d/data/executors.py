@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
-from sculpt4d.data.selection import Unsuitable
-
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 Status = Literal["prepared", "skipped", "failed"]
+
+
+class Unsuitable(ValueError):
+    """The object is sound but not wanted: it is skipped with this reason, and nothing has failed."""
 
 
 @runtime_checkable

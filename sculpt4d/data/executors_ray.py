@@ -26,7 +26,7 @@ ANSWER = 10.0  # seconds a cluster has to answer
 class Ray:
     """One job per core of the cluster that `address` names (`auto`: the one this machine belongs to).
 
-    Input and output must lie on storage that all machines see under one path, and each must have sculpt4d installed.
+    Source and output must lie on storage that all machines see under one path, and each must have sculpt4d installed.
     timeout, memory, retries: of every job, as in Pool. A job whose machine dies is run again elsewhere, however often.
     """
 

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from multiprocessing.connection import Connection
 
 from sculpt4d.data.executors import Attempt, Work, attempt
@@ -20,10 +21,7 @@ def serve(pipe: Connection) -> None:
     work: Work = pipe.recv()
     pipe.send(READY)
     while True:
-        try:
-            job = pipe.recv()
-        except EOFError:
-            return
+        job = pipe.recv()
         answer: Attempt | OSError
         try:
             answer = attempt(job, work)
@@ -46,7 +44,8 @@ def main() -> None:
         os.set_inheritable(descriptor, False)
     pipe, lifeline = (Connection(descriptor) for descriptor in descriptors)
     threading.Thread(target=follow, args=(lifeline,), daemon=True).start()
-    serve(pipe)
+    with suppress(EOFError, ConnectionError):  # the parent has closed the pipe, or is gone
+        serve(pipe)
 
 
 if __name__ == "__main__":

@@ -13,15 +13,12 @@ import numpy as np
 from jaxtyping import Float
 
 from sculpt4d.data.exclusions import excluded_ids
+from sculpt4d.data.executors import Unsuitable
 from sculpt4d.data.gltf_file import GltfFile
 from sculpt4d.types import AnimatedMesh
 
 SAME = 1e-4  # of the size: poses whose vertices all lie closer are one
 LICENCE = re.compile(r"\b(cc0)\b|(?:\bcc[ -]|licenses/|^)(by(?:-(?:nc|sa|nd))*)\b|publicdomain/(zero)")
-
-
-class Unsuitable(ValueError):
-    """The object is sound but not wanted: it is skipped with this reason, and nothing has failed."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sculpt4d.data.drafts import new_draft
-from sculpt4d.data.selection import Unsuitable
+from sculpt4d.data.executors import Unsuitable
 
 
 class OddJob(NamedTuple):

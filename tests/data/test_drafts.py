@@ -12,6 +12,7 @@ import trimesh
 
 from sculpt4d.data import drafts, store
 from sculpt4d.data.cameras import choose_cameras
+from sculpt4d.data.record import UNRECORDED
 from sculpt4d.geometry.bounds import Box
 from sculpt4d.types import Mesh
 
@@ -28,7 +29,7 @@ def write(folder: Path, family: str) -> None:
     with store.writing(folder, CAMERAS, BOX) as writer:
         view = np.zeros((4, 4, 4), np.uint8)
         writer.add(store.FrameData([view], mesh, mesh, rows, rows, nothing.reshape(0, 3), nothing))
-        writer.finish(store.UNRECORDED | {"family": family})
+        writer.finish(UNRECORDED | {"family": family})
 
 
 def killed_at(step: int, folder: Path, family: str) -> bool:
