@@ -116,19 +116,24 @@ def shade(
     appearance: Appearance | None,
 ) -> UInt8[np.ndarray, "{size} {size} 4"]:
     """The picture whose rays, SAMPLES * size in each direction, met the mesh at `hits`; None: nowhere."""
-    grid = SAMPLES * size
-    total = np.zeros((grid * grid, 4), dtype=np.float32)
+    picture = np.zeros((size * size, 4), dtype=np.uint8)
     if hits is not None:
         if appearance is None:
             base = np.asarray(colors, np.float32)[hits.faces]
         else:
             base = surface_colors(appearance, hits.faces, hits.weights)
-        total[hits.rays, :3] = base * _lit(scene, hits, camera)
-        total[hits.rays, 3] = 1
-    pixels = total.reshape(size, SAMPLES, size, SAMPLES, 4).sum(axis=(1, 3))
-    covered = pixels[..., 3:]
-    color = np.clip(pixels[..., :3] / np.maximum(covered, 1), 0, 1)
-    return np.rint(255 * np.concatenate([color, covered / SAMPLES**2], axis=-1)).astype(np.uint8)
+        lit = base * _lit(scene, hits, camera)
+        row, column = np.divmod(hits.rays, SAMPLES * size)
+        # most of a picture is empty: only pixels that a ray coloured are touched
+        pixel = (row // SAMPLES) * size + column // SAMPLES
+        covered = np.bincount(pixel, minlength=size * size)
+        seen = np.flatnonzero(covered)
+        count = covered[seen]
+        for channel in range(3):
+            mean = np.bincount(pixel, lit[:, channel], size * size)[seen] / count
+            picture[seen, channel] = np.rint(255 * np.clip(mean, 0, 1))
+        picture[seen, 3] = np.rint(255 * count / SAMPLES**2)
+    return picture.reshape(size, size, 4)
 
 
 def _cast(scene: Scene, tree: EmbreeScene, camera: Camera, grid: int) -> Hits | None:
