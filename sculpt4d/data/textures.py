@@ -14,7 +14,9 @@ def surface_colors(
     Colours and texture are multiplied as sRGB values: within 0.03 of the product of linear light that glTF asks
     for, and exact where either is white.
     """
-    colors = blend(appearance.colors, faces, weights)
+    first = appearance.colors[:, :1]
+    plain = (appearance.colors == first).all()  # one colour a face, as in most files: nothing runs into each other
+    colors = np.take(first[:, 0], faces, axis=0) if plain else blend(appearance.colors, faces, weights)
     rows = appearance.texture[faces]
     for row, texture in enumerate(appearance.textures):
         here = np.flatnonzero(rows == row)
@@ -28,9 +30,8 @@ def blend(
     corners: Float32[np.ndarray, "f 3 c"], faces: Integer[np.ndarray, " r"], weights: Float32[np.ndarray, "r 2"]
 ) -> Float32[np.ndarray, "r c"]:
     """Values of the corners, interpolated inside the faces."""
-    at = corners[faces]
-    second, third = weights[:, :1], weights[:, 1:]
-    return at[:, 0] * (1 - second - third) + at[:, 1] * second + at[:, 2] * third
+    first, second, third = np.take(corners, faces, axis=0).swapaxes(0, 1)  # take is several times faster than indexing
+    return first + (second - first) * weights[:, :1] + (third - first) * weights[:, 1:]
 
 
 def look_up(texture: UInt8[np.ndarray, "h w 3"], places: Float[np.ndarray, "r 2"]) -> Float32[np.ndarray, "r 3"]:
@@ -42,15 +43,18 @@ def look_up(texture: UInt8[np.ndarray, "h w 3"], places: Float[np.ndarray, "r 2"
     left, top = first.astype(np.int64).T
     right, bottom = (left + 1) % width, (top + 1) % height
     left, top = left % width, top % height
-    pixels = texture.reshape(-1, 3)
-    upper = _mix(pixels[top * width + left], pixels[top * width + right], along)
-    lower = _mix(pixels[bottom * width + left], pixels[bottom * width + right], along)
+    upper, lower = (
+        _mix(_texels(texture, row * width + left), _texels(texture, row * width + right), along)
+        for row in (top, bottom)
+    )
     return _mix(upper, lower, down)
 
 
+def _texels(texture: UInt8[np.ndarray, "h w 3"], places: Integer[np.ndarray, " r"]) -> Float32[np.ndarray, "r 3"]:
+    return np.take(texture.reshape(-1, 3), places, axis=0).astype(np.float32)
+
+
 def _mix(
-    one: UInt8[np.ndarray, "r 3"] | Float32[np.ndarray, "r 3"],
-    other: UInt8[np.ndarray, "r 3"] | Float32[np.ndarray, "r 3"],
-    share: Float32[np.ndarray, "r 1"],
+    one: Float32[np.ndarray, "r 3"], other: Float32[np.ndarray, "r 3"], share: Float32[np.ndarray, "r 1"]
 ) -> Float32[np.ndarray, "r 3"]:
-    return one * (1 - share) + other * share
+    return one + (other - one) * share
