@@ -17,6 +17,7 @@ from sculpt4d.data import prepare, sampling, store
 from sculpt4d.data.ablation import refuse_other_sampling
 from sculpt4d.data.asset import Job, PrepareSettings, is_prepared, prepare_animation
 from sculpt4d.data.dataset import Choice, ClipDataset, ClipSettings, read_clip
+from sculpt4d.data.executors import Serial
 from sculpt4d.data.reader import Reader
 from sculpt4d.geometry.projection import project
 from sculpt4d.geometry.watertight import GRID_EXTENT, watertight
@@ -140,7 +141,7 @@ def test_a_folder_prepared_in_another_way_is_refused(tmp_path: Path, change: dic
         prepare.prepare_folder(tmp_path / "set", None, other, 0.1)
     before = (folder / store.RECORD).read_text()
     with pytest.raises(ValueError, match="folder of its own"):
-        prepare.prepare_files([tmp_path / "set" / "slide.glb"], tmp_path / "set", other, workers=1)
+        prepare.prepare_files([tmp_path / "set" / "slide.glb"], tmp_path / "set", other, Serial())
     assert (folder / store.RECORD).read_text() == before
 
 
