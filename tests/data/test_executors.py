@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -16,7 +17,7 @@ from sculpt4d.data.executors import Executor, Outcome, Serial
 from sculpt4d.data.executors_pool import Pool, local
 
 HERE = Path(__file__).resolve().parent
-LIMITS = Pool(2, timeout=1.5, memory=0.5, retries=1)
+LIMITS = Pool(2, timeout=60, memory=0.5, retries=1)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +76,8 @@ def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
     ],
 )
 def test_a_worker_that_dies_takes_its_own_job_alone_and_is_tried_again(kind: str, words: list[str], run: Run) -> None:
-    ended = run(LIMITS, "good", kind, *["good"] * 6)
+    limits = replace(LIMITS, timeout=1.5) if kind == "hangs" else LIMITS  # others may be slow on a busy machine
+    ended = run(limits, "good", kind, *["good"] * 6)
     failed = ended[kind]
     assert (failed.status, failed.attempts) == ("failed", 2)
     assert all(word in failed.reason for word in words), failed.reason
