@@ -9,12 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
-from scipy import ndimage
+from scipy import ndimage, sparse, spatial
 
 from sculpt4d.data.cameras import Camera
 from sculpt4d.data.verify_files import FrameFiles
 from sculpt4d.data.verify_findings import AGAIN, Finding
+from sculpt4d.geometry.parts import merge_vertices
 from sculpt4d.geometry.surface import face_areas
+from sculpt4d.types import Mesh
 
 LOOKED = 3  # views per frame, next to each other; the next frame takes the next three
 INSIDE = 0.99  # share of points in the mask: silhouettes that a pixel's four rays miss take the rest
@@ -66,7 +68,7 @@ def check_masks(
                 found.append(Finding("silhouette", f"view {number}: {fault}", REMEDY, (frame,)))
                 continue
         if number in looked and points is not None:
-            fault = _points(mask, project(points, camera, len(mask)), camera, slack, area)
+            fault = _points(mask, project(points, camera, len(mask)), files.mesh, camera, slack, area)
             if fault:
                 found.append(Finding("silhouette", f"view {number}: {fault}", REMEDY, (frame,)))
     return found
@@ -91,6 +93,7 @@ def _bounds(mask: Bool[np.ndarray, "s s"], corners: Float[np.ndarray, "v 3"]) ->
 def _points(
     mask: Bool[np.ndarray, "s s"],
     places: Float[np.ndarray, "k 3"],
+    mesh: Mesh | None,
     camera: Camera,
     slack: float,
     area: float | None,
@@ -102,6 +105,8 @@ def _points(
     )  # pixels, where they are most
     reach = PIXEL + slack * per_unit
     inside = float(_covered(mask, places, reach).mean())
+    if inside < INSIDE:
+        inside = float(_covered(mask, places, reach, _specks(mesh, camera, size)).mean())
     if inside < INSIDE:
         return f"{1 - inside:.0%} of the points looked at fall outside the mask"
     if area is None:
@@ -116,12 +121,37 @@ def _points(
     return None
 
 
-def _covered(mask: Bool[np.ndarray, "s s"], places: Float[np.ndarray, "k 3"], reach: float) -> Bool[np.ndarray, " k"]:
-    """Points in the picture within `reach` pixels of the mask."""
+def _specks(mesh: Mesh | None, camera: Camera, size: int) -> Float[np.ndarray, "m 2"]:
+    """Where parts of the mesh are that all rays may miss, such as a limb scaled to nothing: no wider than a pixel."""
+    if mesh is None:
+        return np.zeros((0, 2))
+    used, faces = np.unique(mesh.faces, return_inverse=True)
+    place = merge_vertices(mesh.vertices[used])
+    ends = place[faces.reshape(-1, 3)][:, [0, 1, 1, 2]].reshape(-1, 2)
+    count = int(place.max(initial=-1)) + 1
+    links = sparse.coo_matrix((np.ones(len(ends), bool), ends.T), shape=(count, count))
+    parts, part = sparse.csgraph.connected_components(links, directed=False)
+    seen = project(mesh.vertices[used], camera, size)[:, :2]
+    low, high = np.full((parts, 2), np.inf), np.full((parts, 2), -np.inf)
+    np.minimum.at(low, part[place], seen)
+    np.maximum.at(high, part[place], seen)
+    return ((low + high) / 2)[(high - low).max(axis=1) <= 1]
+
+
+def _covered(
+    mask: Bool[np.ndarray, "s s"],
+    places: Float[np.ndarray, "k 3"],
+    reach: float,
+    unseen: Float[np.ndarray, "m 2"] | None = None,
+) -> Bool[np.ndarray, " k"]:
+    """Points in the picture within `reach` pixels of the mask, or of a part that it may not show."""
     size = len(mask)
     within = ((places[:, :2] >= -reach) & (places[:, :2] <= size + reach)).all(axis=1) & (places[:, 2] > 0)
     pixels = np.clip(places[:, :2], 0, size - 1).astype(np.int64)
-    return within & (ndimage.distance_transform_edt(~mask)[pixels[:, 1], pixels[:, 0]] <= reach)
+    near = ndimage.distance_transform_edt(~mask)[pixels[:, 1], pixels[:, 0]] <= reach
+    if unseen is not None and len(unseen):
+        near |= spatial.KDTree(unseen).query(places[:, :2])[0] <= reach
+    return within & near
 
 
 def snapshot(
@@ -136,7 +166,8 @@ def snapshot(
     size = len(picture)
     places = project(points, files.cameras[view], size)
     per_unit = size / 2 / math.tan(files.cameras[view].field / 2) / max(float(places[:, 2].min()), 1e-6)
-    good = _covered(picture[..., 3] > 0, places, PIXEL + slack * per_unit)
+    unseen = _specks(files.mesh, files.cameras[view], size)
+    good = _covered(picture[..., 3] > 0, places, PIXEL + slack * per_unit, unseen)
     pixels = np.clip(places[:, :2], 0, size - 1).astype(np.int64)
     for rows, color in ((good, (40, 110, 255)), (~good, (255, 30, 30))):
         image[pixels[rows, 1], pixels[rows, 0]] = color

@@ -16,7 +16,7 @@ import pytest
 import trimesh
 from PIL import Image
 
-from sculpt4d.data import prepare, store, synthetic, verify, verify_masks
+from sculpt4d.data import prepare, store, synthetic, verify, verify_files, verify_masks
 from sculpt4d.data.asset import Job, PrepareSettings
 from sculpt4d.data.cameras import sphere_cameras, write_transforms
 from sculpt4d.data.executors_pool import local
@@ -466,6 +466,20 @@ def test_a_set_reports_each_object_and_those_it_lost(bird: Path, caplog: pytest.
     assert [finding.check for finding in reports["bird"].findings] == ["finite"]
     assert "no folder holds it" in reports["gone"].findings[0].what
     assert [record.message.split(":")[0] for record in caplog.records] == ["bird"]  # one line per finding
+
+
+def test_a_part_scaled_to_nothing_need_not_be_seen_and_points_elsewhere_must() -> None:
+    cube = trimesh.creation.box(extents=(0.2, 0.2, 0.2))
+    whole, speck = cube.vertices.astype(np.float32), (1e-5 * cube.vertices + [0.3, 0.1, 0]).astype(np.float32)
+    mesh = Mesh(np.concatenate([whole, speck]), np.concatenate([cube.faces, cube.faces + 8]).astype(np.int64))
+    camera = sphere_cameras(1)[0]
+    picture = render_mesh(Mesh(whole, cube.faces.astype(np.int64)), camera, 64)  # as when all rays miss the speck
+    files = verify_files.FrameFiles(None, None, mesh, mesh, (camera,), {0: picture}, None, None)
+    drawn = cube.sample(200).astype(np.float32)
+    for place, faults in [([0.3, 0.1, 0], 0), ([0.3, -0.2, 0], 1)]:
+        points = np.concatenate([drawn, np.tile(np.float32(place), (50, 1))])
+        found = [finding.what for finding in verify_masks.check_masks(files, points, 0.001, 0)]
+        assert len([what for what in found if "fall outside the mask" in what]) == faults, found
 
 
 def test_every_view_is_looked_at_in_some_frame() -> None:
