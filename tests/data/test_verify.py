@@ -472,7 +472,7 @@ def test_a_part_scaled_to_nothing_need_not_be_seen_and_points_elsewhere_must() -
     cube = trimesh.creation.box(extents=(0.2, 0.2, 0.2))
     whole, speck = cube.vertices.astype(np.float32), (1e-5 * cube.vertices + [0.3, 0.1, 0]).astype(np.float32)
     mesh = Mesh(np.concatenate([whole, speck]), np.concatenate([cube.faces, cube.faces + 8]).astype(np.int64))
-    camera = sphere_cameras(1)[0]
+    camera = sphere_cameras(1, np.random.default_rng(0))[0]
     picture = render_mesh(Mesh(whole, cube.faces.astype(np.int64)), camera, 64)  # as when all rays miss the speck
     files = verify_files.FrameFiles(None, None, mesh, mesh, (camera,), {0: picture}, None, None)
     drawn = cube.sample(200).astype(np.float32)
