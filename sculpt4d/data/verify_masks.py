@@ -64,6 +64,9 @@ def check_masks(
         camera, mask = files.cameras[number], picture[..., 3] > 0
         if corners is not None:
             fault = _bounds(mask, project(corners, camera, len(mask)))
+            if fault and files.mesh is not None:  # a part that is too small to be seen may lie outside the rest
+                seen, speck = _specks(files.mesh, camera, len(mask))
+                fault = _bounds(mask, seen[~speck]) if speck.any() and not speck.all() else fault
             if fault:
                 found.append(Finding("silhouette", f"view {number}: {fault}", REMEDY, (frame,)))
                 continue
@@ -106,7 +109,7 @@ def _points(
     reach = PIXEL + slack * per_unit
     inside = float(_covered(mask, places, reach).mean())
     if inside < INSIDE:
-        inside = float(_covered(mask, places, reach, _specks(mesh, camera, size)).mean())
+        inside = float(_covered(mask, places, reach, _unseen(mesh, camera, size)).mean())
     if inside < INSIDE:
         return f"{1 - inside:.0%} of the points looked at fall outside the mask"
     if area is None:
@@ -121,21 +124,30 @@ def _points(
     return None
 
 
-def _specks(mesh: Mesh | None, camera: Camera, size: int) -> Float[np.ndarray, "m 2"]:
-    """Where parts of the mesh are that all rays may miss, such as a limb scaled to nothing: no wider than a pixel."""
-    if mesh is None:
-        return np.zeros((0, 2))
+def _specks(mesh: Mesh, camera: Camera, size: int) -> tuple[Float[np.ndarray, "v 3"], Bool[np.ndarray, " v"]]:
+    """The projected vertices, and which belong to a part no wider than a pixel: all rays may miss it.
+
+    A limb scaled to nothing is such a part.
+    """
     used, faces = np.unique(mesh.faces, return_inverse=True)
     place = merge_vertices(mesh.vertices[used])
     ends = place[faces.reshape(-1, 3)][:, [0, 1, 1, 2]].reshape(-1, 2)
-    count = int(place.max(initial=-1)) + 1
+    count = int(place.max()) + 1
     links = sparse.coo_matrix((np.ones(len(ends), bool), ends.T), shape=(count, count))
     parts, part = sparse.csgraph.connected_components(links, directed=False)
-    seen = project(mesh.vertices[used], camera, size)[:, :2]
+    seen = project(mesh.vertices[used], camera, size)
     low, high = np.full((parts, 2), np.inf), np.full((parts, 2), -np.inf)
-    np.minimum.at(low, part[place], seen)
-    np.maximum.at(high, part[place], seen)
-    return ((low + high) / 2)[(high - low).max(axis=1) <= 1]
+    np.minimum.at(low, part[place], seen[:, :2])
+    np.maximum.at(high, part[place], seen[:, :2])
+    return seen, ((high - low).max(axis=1) <= 1)[part[place]]
+
+
+def _unseen(mesh: Mesh | None, camera: Camera, size: int) -> Float[np.ndarray, "m 2"]:
+    """Where the mask need show nothing although the mesh is there."""
+    if mesh is None:
+        return np.zeros((0, 2))
+    seen, speck = _specks(mesh, camera, size)
+    return seen[speck, :2]
 
 
 def _covered(
@@ -166,7 +178,7 @@ def snapshot(
     size = len(picture)
     places = project(points, files.cameras[view], size)
     per_unit = size / 2 / math.tan(files.cameras[view].field / 2) / max(float(places[:, 2].min()), 1e-6)
-    unseen = _specks(files.mesh, files.cameras[view], size)
+    unseen = _unseen(files.mesh, files.cameras[view], size)
     good = _covered(picture[..., 3] > 0, places, PIXEL + slack * per_unit, unseen)
     pixels = np.clip(places[:, :2], 0, size - 1).astype(np.int64)
     for rows, color in ((good, (40, 110, 255)), (~good, (255, 30, 30))):
