@@ -1,0 +1,185 @@
+"""Anyone's output against a ground truth: objects paired by name, measured side by side, each result kept.
+
+What cannot be measured is listed with its reason and left out of the means, whose number of objects is stated.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from sculpt4d.evaluation.actionbench import ActionBench
+from sculpt4d.evaluation.holdout import settings_key, write_json
+from sculpt4d.evaluation.layouts import Found, find_motions
+from sculpt4d.evaluation.metrics import summarize
+from sculpt4d.evaluation.motion import Motion, open_frames
+from sculpt4d.evaluation.protocol import Protocol
+from sculpt4d.evaluation.reading import read_motion
+from sculpt4d.evaluation.workers import run_jobs
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1  # raised when the same files and constants would give other numbers
+UNKNOWN = "no prediction: the folder has no file or subfolder of this name that holds a known layout"
+
+
+class Task(NamedTuple):
+    """One object to measure. moments: at which an animated ground truth is read; path: of its result."""
+
+    name: str
+    predicted: Found
+    truth: Found
+    protocol: Protocol | ActionBench
+    moments: int
+    path: Path
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One object's numbers. absent: why a quantity has none. failed_frames: predicted frames without a surface, charged
+    as the protocol says; open_frames: predicted meshes whose solid is one of generalised winding numbers.
+    """
+
+    name: str
+    digest: str
+    values: Mapping[str, float]
+    floor: Mapping[str, float]
+    absent: Mapping[str, str]
+    frames: int
+    failed_frames: int
+    open_frames: int
+    layouts: Mapping[str, str]
+    notes: Sequence[str]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """All objects of a ground truth: those measured, by name, and why the others were not."""
+
+    measured: Sequence[Measured]
+    failed: Mapping[str, str]
+
+
+def measure_folders(
+    predictions: Path,
+    ground_truth: Path,
+    protocol: Protocol | ActionBench,
+    folder: Path,
+    settings: Mapping[str, Any],
+    moments: int = 16,
+    workers: int | None = None,
+    timeout: float = 3600.0,
+    memory: float | None = None,
+) -> Measurement:
+    """Every object of the ground truth. Results lie under `folder`/objects/<hash of settings> and are taken up again
+    while the files they were made from are the same. Raises FileNotFoundError when a side holds no object.
+    """
+    truths, found = find_motions(ground_truth), find_motions(predictions)
+    if len(truths) == len(found) == 1:
+        found = dict(zip(truths, found.values(), strict=True))  # one object each: names need not agree
+    kept = folder / "objects" / settings_key({"folders": FORMAT, "moments": moments, **settings})
+    tasks = [
+        Task(name, found[name], truth, protocol, moments, kept / f"{name}.json")
+        for name, truth in truths.items()
+        if name in found
+    ]
+    failed = {name: UNKNOWN for name in truths if name not in found}
+    failed |= {name: "no ground truth" for name in found if name not in truths}
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, transient=True) as progress:
+        bar = progress.add_task("objects", total=len(tasks))
+        count = min(os.cpu_count() or 1, len(tasks)) if workers is None else workers
+        for outcome in run_jobs(tasks, measure, count, timeout, memory):
+            progress.update(bar, advance=1, description=outcome.name)
+            if outcome.reason:
+                failed[outcome.name] = outcome.reason
+    done = [task for task in tasks if task.name not in failed]
+    return Measurement([read_measured(task.path) for task in done], dict(sorted(failed.items())))
+
+
+def measure(task: Task) -> None:
+    """One object to its file, unless that is there and of the same input. Raises ValueError or OSError."""
+    digest = files_digest([*task.predicted.files, *_truth_files(task.truth)])
+    if task.path.is_file() and read_measured(task.path).digest == digest:
+        return
+    started = time.perf_counter()
+    truth = _named(task.truth, task.moments, task.protocol.tracked, "the ground truth")
+    predicted = _named(task.predicted, len(truth.frames), task.protocol.tracked, "the prediction").cut(
+        len(truth.frames)
+    )
+    judge = task.protocol.judge(truth)
+    scores, floor = judge.score(predicted), judge.floor()
+    result = Measured(
+        name=task.name,
+        digest=digest,
+        values=scores.values,
+        floor=floor.values,
+        absent=scores.absent,
+        frames=scores.frames,
+        failed_frames=scores.failures,
+        open_frames=open_frames(predicted.frames),
+        layouts={"prediction": predicted.layout, "ground_truth": truth.layout},
+        notes=[*predicted.notes, *truth.notes, *_rates(predicted, truth)],
+        seconds=round(time.perf_counter() - started, 3),
+    )
+    write_json(task.path, asdict(result))
+
+
+def read_measured(path: Path) -> Measured:
+    """A kept result; null is NaN."""
+    record = json.loads(path.read_text())
+    for side in ("values", "floor"):
+        record[side] = {name: float("nan") if value is None else value for name, value in record[side].items()}
+    return Measured(**record)
+
+
+def files_digest(files: Sequence[Path]) -> str:
+    """Hash of the contents of files, in order."""
+    digest = hashlib.sha256()
+    for file in files:
+        with open(file, "rb") as opened:
+            digest.update(hashlib.file_digest(opened, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def summarize_measured(measured: Sequence[Measured]) -> dict[str, dict[str, float]]:
+    """`mean`, its standard `error` and the `floor` by quantity; a quantity that no object has is NaN."""
+    names = list(dict.fromkeys(name for entry in measured for name in entry.values))
+    columns = {name: summarize([entry.values.get(name, float("nan")) for entry in measured]) for name in names}
+    floors = {name: summarize([entry.floor.get(name, float("nan")) for entry in measured]) for name in names}
+    return {
+        "mean": {name: column.mean for name, column in columns.items()},
+        "error": {name: column.error for name, column in columns.items()},
+        "floor": {name: column.mean for name, column in floors.items()},
+        "measured": {name: column.objects for name, column in columns.items()},
+    }
+
+
+def _named(found: Found, moments: int, tracked: bool, side: str) -> Motion:
+    """The motion of one side; what is wrong with it is said with the side."""
+    try:
+        motion = read_motion(found, moments, tracked)
+    except ValueError as error:
+        raise ValueError(f"{side} cannot be read: {error}") from error
+    if not motion.frames:
+        raise ValueError(f"{side} has no frame: {found.path}")
+    return motion
+
+
+def _truth_files(found: Found) -> list[Path]:
+    """Closed meshes count too."""
+    return [*found.files, *sorted(found.path.glob("geo_data/watertight/*.ply"))]
+
+
+def _rates(predicted: Motion, truth: Motion) -> list[str]:
+    if predicted.fps is None or truth.fps is None or abs(predicted.fps - truth.fps) < 1e-3 * truth.fps:
+        return []
+    return [f"frame rates differ ({predicted.fps:g} and {truth.fps:g} per second): frames were paired by their number"]
