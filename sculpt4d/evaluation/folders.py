@@ -107,7 +107,7 @@ def measure_folders(
 
 def measure(task: Task) -> None:
     """One object to its file, unless that is there and of the same input. Raises ValueError or OSError."""
-    digest = files_digest([*task.predicted.files, *_truth_files(task.truth)])
+    digest = files_digest([*_files_of(task.predicted), *_files_of(task.truth)])
     if task.path.is_file() and read_measured(task.path).digest == digest:
         return
     started = time.perf_counter()
@@ -174,8 +174,8 @@ def _named(found: Found, moments: int, tracked: bool, side: str) -> Motion:
     return motion
 
 
-def _truth_files(found: Found) -> list[Path]:
-    """Closed meshes count too."""
+def _files_of(found: Found) -> list[Path]:
+    """Everything that may be read; closed meshes too."""
     return [*found.files, *sorted(found.path.glob("geo_data/watertight/*.ply"))]
 
 
