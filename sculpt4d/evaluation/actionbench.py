@@ -19,7 +19,7 @@ from sculpt4d.evaluation.nearest import plant, query
 from sculpt4d.evaluation.protocol import Scores
 from sculpt4d.types import Mesh
 
-Points = Float[np.ndarray, "n 3"]
+Points = Float[np.ndarray, "_ 3"]
 QUERY_SEEDS = (0, 1)  # added to the seed: queries of the truth, of the prediction
 DEFINITIONS = {
     "cd_3d": "a fresh alignment for every frame; chamfer, mean over frames",

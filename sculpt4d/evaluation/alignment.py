@@ -1,5 +1,6 @@
 """Bringing a prediction onto the truth by its first frame: what the protocols that align do before they measure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -7,9 +8,10 @@ import numpy as np
 from jaxtyping import Float
 
 from sculpt4d.evaluation.affine import axis_rotations
-from sculpt4d.evaluation.nearest import plant, query
+from sculpt4d.evaluation.nearest import lean_tree, plant, query
+from sculpt4d.geometry.morton import morton_order
 
-Points = Float[np.ndarray, "n 3"]
+Points = Float[np.ndarray, "_ 3"]
 
 
 class Placement(NamedTuple):
@@ -62,7 +64,10 @@ class Rigid:
     points: int = 10_000
     steps: int = 1_000
     tolerance: float = 1e-7
-    scale_limits: tuple[float, float] = (0.95, 1.05)
+    scale_limits: Sequence[float] = (0.95, 1.05)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scale_limits", tuple(self.scale_limits))
 
     def fit(self, source: Points, target: Points, seed: int) -> Placement:
         """What brings points of the first predicted frame onto points of the first true one."""
@@ -77,24 +82,23 @@ class Rigid:
             last = error
             place = best_placement(mine, theirs[rows], np.full(len(mine), 1 / len(mine)), scaled=False)
         extents = np.ptp(theirs, axis=0)[:2] / np.maximum(np.ptp(place(mine), axis=0)[:2], 1e-12)
-        scale = float(np.clip(extents.mean(), *self.scale_limits))
+        scale = float(np.clip(extents.mean(), min(self.scale_limits), max(self.scale_limits)))
         return Placement(scale, place.rotation, scale * place.shift)
 
 
 Alignment = Similarity | Rigid
 
 
-def refine(
-    source: Points, target: Points, start: Placement, steps: int, tolerance: float
-) -> tuple[Placement, float]:
+def refine(source: Points, target: Points, start: Placement, steps: int, tolerance: float) -> tuple[Placement, float]:
     """Symmetric ICP; the best placement met and its residual, the sum of the two mean nearest distances."""
-    tree, place = plant(target), start
+    source, target = (side[morton_order(side)] for side in (source, target))
+    tree, place = lean_tree(target), start
     best, least, last = start, np.inf, np.inf
     weights = np.concatenate([np.full(len(source), 0.5 / len(source)), np.full(len(target), 0.5 / len(target))])
     for _ in range(steps + 1):
         now = place(source)
-        forth, rows = query(now, tree)
-        back, columns = query(target, plant(now))
+        forth, rows = tree.query(now)
+        back, columns = lean_tree(now).query(target)
         residual = float(forth.mean() + back.mean())
         if residual < least:
             best, least = place, residual

@@ -26,7 +26,7 @@ class Tree(NamedTuple):
 def plant(points: Float[np.ndarray, "n 3"]) -> Tree:
     """A tree over finite points, at least one."""
     order = morton_order(points)
-    return Tree(cKDTree(points[order], LEAF, compact_nodes=False, balanced_tree=False), order)
+    return Tree(lean_tree(points[order]), order)
 
 
 def query(points: Float[np.ndarray, "n 3"], tree: Tree) -> tuple[Float[np.ndarray, " n"], Int[np.ndarray, " n"]]:
@@ -44,10 +44,12 @@ def brute_rows(points: Float[Tensor, "k n 3"], among: Float[Tensor, "k m 3"]) ->
     return torch.cat([torch.cdist(block, among).argmin(-1) for block in points.split(step, dim=1)], dim=1)
 
 
+def lean_tree(points: Float[np.ndarray, "n 3"]) -> cKDTree:
+    """A tree over points that lie in Morton order already: for loops that move the same points again and again."""
+    return cKDTree(points, LEAF, compact_nodes=False, balanced_tree=False)
+
+
 def tree_rows(points: Float[Tensor, "k n 3"], among: Float[Tensor, "k m 3"]) -> Int[Tensor, "k n"]:
     """The same by trees, for CPUs. Points should be in Morton order."""
-    rows = []
-    for mine, others in zip(points.numpy(), among.numpy(), strict=True):
-        tree = cKDTree(others, LEAF, compact_nodes=False, balanced_tree=False)
-        rows.append(torch.from_numpy(tree.query(mine)[1]))
-    return torch.stack(rows)
+    pairs = zip(points.numpy(), among.numpy(), strict=True)
+    return torch.stack([torch.from_numpy(lean_tree(others).query(mine)[1]) for mine, others in pairs])

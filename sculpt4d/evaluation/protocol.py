@@ -72,7 +72,7 @@ class Protocol:
             raise ValueError(f"protocol.points={self.points}: at least one point is needed")
         if self.resolution is not None and self.resolution < 1:
             raise ValueError(f"protocol.resolution={self.resolution}: at least one cell is needed")
-        if min(self.radius, *self.radii) <= 0:
+        if min([self.radius, *self.radii]) <= 0:
             raise ValueError(f"protocol.radius={self.radius}, radii={self.radii}: radii must be positive")
         if self.box not in BOXES:
             raise ValueError(f"protocol.box={self.box}: must be clip or none, or first_frame")

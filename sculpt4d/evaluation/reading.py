@@ -1,5 +1,6 @@
 """A found layout to meshes or clouds in memory."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from sculpt4d.evaluation.layouts import Found
 from sculpt4d.evaluation.motion import Cloud, Frame, Motion
 from sculpt4d.evaluation.splats import is_cloud, read_cloud
 from sculpt4d.types import Mesh
+
+BLOCK = 1 << 16  # rows of a text file held as Python objects
 
 
 def read_motion(found: Found, moments: int, tracked: bool = False) -> Motion:
@@ -64,21 +67,48 @@ def _read_obj(path: Path) -> Mesh:
 
     Polygons become fans; texture coordinates, normals and materials are left out.
     """
-    points: list[list[str]] = []
-    corners: list[list[int]] = []
+    points, faces = _Rows(3, np.float64), _Rows(3, np.int64)
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             for line in file:
                 if line.startswith("v "):
-                    points.append(line.split()[1:4])
+                    points.add(line.split()[1:4])
                 elif line.startswith("f "):
                     numbers = [int(word.split("/", 1)[0]) for word in line.split()[1:]]
                     numbers = [number - 1 if number > 0 else len(points) + number for number in numbers]
-                    corners.extend([numbers[0], *numbers[k : k + 2]] for k in range(1, len(numbers) - 1))
-        vertices = np.array(points, np.float64).reshape(-1, 3)
+                    for corner in range(1, len(numbers) - 1):
+                        faces.add([numbers[0], *numbers[corner : corner + 2]])
+        return _checked(points.array(), faces.array(), path)
     except ValueError as error:
         raise ValueError(f"{path} cannot be read as OBJ: {error}") from error
-    return _checked(vertices, np.array(corners, np.int64), path)
+
+
+class _Rows:
+    """Rows of equal length, packed block by block: lists of small lists take twenty times the memory."""
+
+    def __init__(self, width: int, kind: type[np.generic]) -> None:
+        self.width, self.kind, self.packed = width, kind, list[np.ndarray]()
+        self.block: list[Sequence[str | int]] = []
+        self.count = 0
+
+    def __len__(self) -> int:
+        return self.count
+
+    def add(self, row: Sequence[str | int]) -> None:
+        """Raises ValueError, once the block is full, for what is no number or of another length."""
+        self.block.append(row)
+        self.count += 1
+        if len(self.block) == BLOCK:
+            self._pack()
+
+    def array(self) -> Shaped[np.ndarray, "n w"]:
+        self._pack()
+        return np.concatenate([np.zeros((0, self.width), self.kind), *self.packed])
+
+    def _pack(self) -> None:
+        if self.block:
+            self.packed.append(np.array(self.block, self.kind).reshape(len(self.block), self.width))
+            self.block = []
 
 
 def _checked(vertices: np.ndarray, faces: np.ndarray, path: Path) -> Mesh:

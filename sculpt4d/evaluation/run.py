@@ -57,8 +57,9 @@ def evaluate_folders(cfg: DictConfig) -> float:
     constants = OmegaConf.to_container(cfg.protocol, resolve=True)
     assert isinstance(constants, dict)
     settings = {"protocol": constants, "moments": cfg.moments}
-    limits = {"workers": cfg.workers, "timeout": cfg.timeout, "memory": cfg.memory}
-    found = measure_folders(*sides, protocol, output, settings, cfg.moments, **limits)
+    memory = None if cfg.memory is None else float(cfg.memory)
+    limits = (cfg.workers, float(cfg.timeout), memory)
+    found = measure_folders(*sides, protocol, output, settings, cfg.moments, *limits)
     numbers = summarize_measured(found.measured)
     frames, failures = (sum(getattr(entry, name) for entry in found.measured) for name in ("frames", "failed_frames"))
     record = {
@@ -88,7 +89,9 @@ def evaluate_folders(cfg: DictConfig) -> float:
     show_folders(found, numbers, f"{method}, protocol {protocol.name}")
     log.info("metrics: %s", output / "metrics.json")
     if not found.measured:
-        raise ValueError(f"none of the {len(found.failed)} objects could be measured: {output / 'metrics.json'} says why")
+        raise ValueError(
+            f"none of the {len(found.failed)} objects could be measured: {output / 'metrics.json'} says why"
+        )
     log_metrics(cfg, output, {**numbers["mean"], "failures": failures, "failed_objects": len(found.failed)})
     return next(iter(numbers["mean"].values()))
 

@@ -20,11 +20,6 @@ ORDER = {"binary_little_endian": "<", "binary_big_endian": ">"}
 HEADER = 1 << 16  # bytes within which a header must end
 
 
-def ply_properties(path: Path) -> dict[str, list[tuple[str, str]]]:
-    """Element name to its (property, type) pairs, as the header of a PLY file lists them. Raises ValueError."""
-    return _header(path)[1]
-
-
 def is_cloud(path: Path) -> bool:
     """Whether a PLY file holds points and no face."""
     _, elements, counts, _ = _header(path)

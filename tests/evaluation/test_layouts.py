@@ -1,0 +1,205 @@
+"""One synthetic folder in each layout is read as the same motion; what cannot be read is named."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import trimesh
+
+from sculpt4d.data.gltf_write import Node, Primitive, Scene, write_scene, write_sequence
+from sculpt4d.data.keyframes import Track
+from sculpt4d.evaluation.layouts import find_motion, find_motions, natural
+from sculpt4d.evaluation.motion import Cloud
+from sculpt4d.evaluation.reading import read_frame, read_motion
+from sculpt4d.generation.export import write_obj
+from sculpt4d.types import Mesh
+
+FRAMES = 11  # two digits: frame_10 comes after frame_2
+
+
+def frames_of(shapes: SimpleNamespace, count: int = FRAMES) -> list[Mesh]:
+    """A cube that rises by a tenth a frame."""
+    return [shapes.cube(1.0, (0.0, 0.1 * number, 0.0)) for number in range(count)]
+
+
+def save(path: Path, mesh: Mesh) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).export(path)
+
+
+def series(suffix: str) -> Callable[[Path, list[Mesh]], None]:
+    def write(folder: Path, frames: list[Mesh]) -> None:
+        for number, mesh in enumerate(frames):
+            save(folder / f"mesh_{number}{suffix}", mesh)
+
+    return write
+
+
+def surfaces(folder: Path, frames: list[Mesh]) -> None:
+    folder.mkdir(parents=True)
+    points = np.stack([mesh.vertices for mesh in frames])
+    np.save(folder / "surfaces.npy", np.concatenate([points, np.zeros_like(points)], axis=-1))
+
+
+def one_pair(folder: Path, frames: list[Mesh]) -> None:
+    folder.mkdir(parents=True)
+    np.save(folder / "vertices.npy", np.stack([mesh.vertices for mesh in frames]))
+    np.save(folder / "faces.npy", frames[0].faces)
+
+
+def many_pairs(folder: Path, frames: list[Mesh]) -> None:
+    folder.mkdir(parents=True)
+    for number, mesh in enumerate(frames):
+        np.save(folder / f"vertices_{number}.npy", mesh.vertices)
+        np.save(folder / f"faces_{number}.npy", mesh.faces)
+
+
+def generated(folder: Path, frames: list[Mesh]) -> None:
+    folder.mkdir(parents=True)
+    for number, mesh in enumerate(frames):
+        write_obj(folder / f"frame_{number:04d}.obj", mesh, "test")
+    write_sequence(folder / "animated.glb", frames, 12)
+    (folder / "generation.json").write_text(json.dumps({"outputs": {"fps": 12}}))
+
+
+def animation(folder: Path, frames: list[Mesh]) -> None:
+    folder.mkdir(parents=True)
+    times = np.arange(len(frames)) / 8
+    heights = np.array([[0, mesh.vertices[:, 1].min() + 0.5, 0] for mesh in frames])
+    node = Node("cube", primitives=(Primitive(frames[0]),))
+    write_scene(folder / "out.glb", Scene((node,), (Track(0, "translation", times, heights, "LINEAR"),)))
+
+
+def splats(folder: Path, frames: list[Mesh], form: str = "binary") -> None:
+    folder.mkdir(parents=True)
+    for number, mesh in enumerate(frames):
+        names = ["x", "y", "z", "opacity", "scale_0", "rot_0"]
+        rows = np.zeros((len(mesh.vertices) + 1, len(names)), np.float32)
+        rows[:-1, :3], rows[-1, :3], rows[-1, 3] = mesh.vertices, 50.0, -100.0  # one far away and invisible
+        kind = "ascii" if form == "ascii" else "binary_little_endian"
+        head = ["ply", f"format {kind} 1.0", f"element vertex {len(rows)}", *(f"property float {n}" for n in names)]
+        text = "\n".join([*head, "end_header", ""])
+        data = (
+            "\n".join(" ".join(map(str, row)) for row in rows.tolist()).encode() if form == "ascii" else rows.tobytes()
+        )
+        (folder / f"point_cloud_{number}.ply").write_bytes(text.encode() + data)
+
+
+MESH_LAYOUTS = {
+    "obj": series(".obj"),
+    "ply": series(".ply"),
+    "glb": series(".glb"),
+    "pair": one_pair,
+    "pairs": many_pairs,
+    "generated": generated,
+    "animation": animation,
+}
+
+
+@pytest.mark.parametrize("layout", MESH_LAYOUTS)
+def test_every_mesh_layout_reads_as_the_same_motion(layout: str, shapes: SimpleNamespace, tmp_path: Path) -> None:
+    frames = frames_of(shapes)
+    MESH_LAYOUTS[layout](tmp_path / "a", frames)
+    found = find_motions(tmp_path / "a")["a"] if layout != "animation" else find_motion(tmp_path / "a")
+    assert found is not None
+    motion = read_motion(found, FRAMES)
+    assert len(motion.frames) == FRAMES
+    assert motion.same_faces
+    for frame, mesh in zip(motion.frames, frames, strict=True):
+        assert isinstance(frame, Mesh)
+        assert frame.vertices[frame.faces].mean(axis=(0, 1)) == pytest.approx(
+            mesh.vertices[mesh.faces].mean(axis=(0, 1)), abs=1e-5
+        )
+        assert len(frame.faces) == 12
+    assert motion.fps == {"generated": 12, "animation": pytest.approx(8)}.get(layout)
+
+
+def test_tracked_points_are_a_cloud_whose_rows_are_followed(shapes: SimpleNamespace, tmp_path: Path) -> None:
+    surfaces(tmp_path / "a", frames_of(shapes))
+    motion = read_motion(find_motions(tmp_path)["a"], 1)
+    assert motion.tracked and len(motion.frames) == FRAMES
+    assert isinstance(motion.frames[3], Cloud)
+    assert np.array_equal(motion.frames[3].points, frames_of(shapes)[3].vertices)
+
+
+@pytest.mark.parametrize("form", ["binary", "ascii"])
+def test_splats_weigh_by_their_opacity(form: str, shapes: SimpleNamespace, tmp_path: Path) -> None:
+    splats(tmp_path / "a", frames_of(shapes, 2), form)
+    motion = read_motion(find_motions(tmp_path)["a"], 1)
+    cloud = motion.frames[1]
+    assert isinstance(cloud, Cloud)
+    assert np.allclose(cloud.points[:-1], frames_of(shapes, 2)[1].vertices)
+    assert cloud.weights[:-1] == pytest.approx(0.5) and cloud.weights[-1] < 1e-30
+
+
+def test_a_prepared_object_gives_its_closed_or_its_moving_meshes(nano_data: Path) -> None:
+    root = nano_data / "synthetic"
+    name = json.loads((root / "split.json").read_text())["holdout"][0]
+    found = find_motions(root)[name]
+    closed, moving = read_motion(found, 1), read_motion(found, 1, tracked=True)
+    assert len(closed.frames) == len(moving.frames) == 4
+    assert moving.same_faces and "moving" in moving.layout and "closed" in closed.layout
+    points = np.concatenate([frame.vertices for frame in moving.frames if isinstance(frame, Mesh)])
+    assert np.abs(points).max() == pytest.approx(0.98, abs=1e-3)  # a clip's box, not the store's
+
+
+def test_many_objects_are_told_from_many_frames(shapes: SimpleNamespace, tmp_path: Path) -> None:
+    frames = frames_of(shapes, 3)
+    for name in ("a1", "a2"):
+        series(".obj")(tmp_path / "folders" / name, frames)
+        animation(tmp_path / "made" / name, frames)
+        (tmp_path / "files").mkdir(exist_ok=True)
+        (tmp_path / "made" / name / "out.glb").rename(tmp_path / "files" / f"{name}.glb")
+    assert {name: len(found.files) for name, found in find_motions(tmp_path / "folders").items()} == {"a1": 3, "a2": 3}
+    assert {name: found.kind for name, found in find_motions(tmp_path / "files").items()} == dict.fromkeys(
+        ("a1", "a2"), "animation"
+    )
+    assert [found.kind for found in find_motions(tmp_path / "folders" / "a1").values()] == ["meshes"]
+
+
+def test_frames_come_in_natural_order() -> None:
+    names = ["frame_10.obj", "frame_9.obj", "frame_2b.obj", "frame_2.obj", "a.obj"]
+    assert [path.name for path in sorted(map(Path, names), key=natural)] == [
+        *("a.obj", "frame_2.obj", "frame_2b.obj", "frame_9.obj", "frame_10.obj")
+    ]
+
+
+def test_polygons_become_fans_and_vertices_stay_as_written(tmp_path: Path) -> None:
+    (tmp_path / "a.obj").write_text(
+        "v 0 0 0\nv 1 0 0 1 1 1\nv 1 1 0\nv 0 1 0\nvt 0 0\nf 1/1/1 2/1/1 3/1/1 4/1/1\nf -3 -2 -1\n"
+    )
+    mesh = read_frame(tmp_path / "a.obj")
+    assert isinstance(mesh, Mesh)
+    assert mesh.faces.tolist() == [[0, 1, 2], [0, 2, 3], [1, 2, 3]]
+    assert mesh.vertices.tolist() == [[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]]
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("a.obj", b"v 0 0\nf 1 2 3\n"),
+        ("a.obj", b"v 0 0 0\nf 1 2 3\n"),
+        ("a.ply", b"no ply"),
+        ("a.ply", b"ply\nformat binary_little_endian 1.0\nelement vertex 9\nproperty float x\nproperty float y\n"
+         b"property float z\nend_header\nshort"),
+        ("a.glb", b"glTF\x02\x00\x00\x00\xff\xff\x00\x00"),
+        ("a.npy", b"\x93NUMPY"),
+    ],
+)  # fmt: skip
+def test_damaged_files_are_named(name: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=name):
+        found = find_motion(tmp_path / name)
+        assert found is not None
+        read_motion(found, 4)
+
+
+def test_two_series_of_one_length_are_refused(shapes: SimpleNamespace, tmp_path: Path) -> None:
+    for number, mesh in enumerate(frames_of(shapes, 2)):
+        save(tmp_path / f"coarse_{number}.obj", mesh)
+        save(tmp_path / f"fine_{number}.obj", mesh)
+    with pytest.raises(ValueError, match=r"several series.*coarse_#.obj"):
+        find_motion(tmp_path)
