@@ -1,8 +1,8 @@
 """ActionBench's three Chamfer distances, by its public constants: CD-3D, CD-4D and CD-M.
 
 Points of the truth are tracked (surfaces.npy, or drawn on frame 0 of a mesh whose faces stay and carried along); the
-prediction is sampled anew in every frame. All of them move by an alignment of 24 starts (affine.py). Where the constants
-leave something open (which generator draws), numpy's default one and trimesh's sampling are used: see docs/evaluation.md.
+prediction is sampled anew in every frame and aligned from 24 starts (affine.py). Where the constants leave something
+open (which generator draws), numpy's default one and trimesh's sampling are used: see docs/evaluation.md.
 """
 
 from collections.abc import Sequence
@@ -24,10 +24,10 @@ QUERY_SEEDS = (0, 1)  # added to the seed: queries of the truth, of the predicti
 DEFINITIONS = {
     "cd_3d": "a fresh alignment for every frame; chamfer, mean over frames",
     "cd_4d": "the alignment of frame 0 for every frame; chamfer, mean over frames",
-    "cd_m": "nearest partners chosen in frame 0, aligned; their un-squared distance, mean over frames, over points, summed "
-    "over both directions; needs faces that stay",
+    "cd_m": "nearest partners chosen in frame 0, aligned; their un-squared distance, mean over frames and points, "
+    "summed over both directions; needs faces that stay",
     "chamfer": "mean un-squared distance of query points of either side to all points of the other, summed",
-    "alignment": "24 axis-aligned starts; rotation, shift and a scale per axis by Adam on the summed mean squared distance",
+    "alignment": "24 axis-aligned starts; rotation, shift, scale per axis by Adam on the sum of mean squared distances",
     "average": "mean over the objects that could be measured; the others are listed",
     "floor": "the truth against a second drawing of itself (a cloud: its two halves), not aligned",
 }

@@ -32,8 +32,9 @@ STAY = Placement(1.0, np.eye(3), np.zeros(3))
 class Similarity:
     """One isotropic similarity from 24 starts and ICP (iterative closest points), in both directions at once.
 
-    Every axis-aligned rotation, centroids and sizes matched, takes `coarse_steps` steps with `coarse_points` points; the
-    `kept` best go on with `points` points until `steps`, or until the residual falls by less than `tolerance` of itself.
+    Every axis-aligned rotation, centroids and sizes matched, takes `coarse_steps` steps with `coarse_points` points;
+    the `kept` best go on with `points` points for `steps`, or until the residual changes by less than `tolerance` of
+    itself.
     """
 
     points: int = 10_000

@@ -1,4 +1,4 @@
-"""Exact nearest neighbours among many points, on a tree laid out so that neighbours in memory are neighbours in space."""
+"""Exact nearest neighbours among many points, on trees in which neighbours in space are neighbours in memory."""
 
 from typing import NamedTuple
 

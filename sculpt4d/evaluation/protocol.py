@@ -1,7 +1,7 @@
 """The constants of an evaluation, and one sequence measured by them, frame by frame.
 
 The paper follows ShapeGen4D, whose evaluation code is not public; the constants are our reading, fitted to the
-published pairs of Chamfer and F-score, and every result file states them. ActionBench measures otherwise: actionbench.py.
+published pairs of Chamfer and F-score, and every result file states them. ActionBench's own are in actionbench.py.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ DEFINITIONS: Mapping[str, str] = MappingProxyType(
     {
         "chamfer": "mean nearest distance from prediction to truth plus the same from truth to prediction, un-squared",
         "fscore": "harmonic mean of the shares of points nearer than the radius",
-        "iou": "solid occupancy at the cell centres of a grid over [-1, 1]^3; open meshes by generalised winding number",
+        "iou": "solid occupancy at cell centres of a grid over [-1, 1]^3; open meshes by generalised winding number",
         "jitter": "mean |second difference| over time; volume and area over the true mean, centroid in box units",
         "jitter_error": "the same of prediction minus truth",
         "identity_drift": "mean over later frames of |Chamfer distance to frame 0, prediction minus truth|",
@@ -41,6 +41,7 @@ BOXES = {
     "none": "coordinates stay as they are",
 }
 STABILITY = tuple(f"{what}_jitter{kind}" for what in ("volume", "area", "centroid") for kind in ("", "_error"))
+NO_SOLID = "a cloud of points encloses nothing"
 ALIGNMENTS = {
     type(None): "none: predictions are compared where they lie",
     Similarity: "one similarity (rotation, shift, isotropic scale) found on frame 0, applied to all frames",
@@ -152,11 +153,11 @@ class Judge:
     def _compare(self, predicted: Sequence[Surface], course: Course | None) -> Scores:
         frames = pair_frames(predicted, self.truth)
         values = {name: float(metric(frames).mean) for name, metric in self.metrics.items()}
-        solid = course is not None and self.course is not None
-        steady = stability(course, self.course) if solid else dict.fromkeys(STABILITY, float("nan"))
+        steady, absent = dict.fromkeys(STABILITY, float("nan")), dict.fromkeys(("iou", *STABILITY), NO_SOLID)
+        if course is not None and self.course is not None:
+            steady, absent = stability(course, self.course), {}
         constant = compare_departures(departures(predicted), self.departures)
         failures = sum(surface.failed for surface in predicted)
-        absent = {} if solid else {name: "a cloud of points encloses nothing" for name in ("iou", *STABILITY)}
         values = values | steady | constant
         return Scores(values, len(frames), failures, {name: why for name, why in absent.items() if name in values})
 

@@ -19,17 +19,17 @@ BLOCK = 1 << 16  # rows of a text file held as Python objects
 
 
 def read_motion(found: Found, moments: int, tracked: bool = False) -> Motion:
-    """The motion. An animation is read at `moments`, evenly over its clip; `tracked` takes the moving mesh of a prepared
-    object instead of its closed ones.
+    """The motion. An animation is read at `moments`, evenly over its clip; `tracked` takes the moving mesh of a
+    prepared object instead of its closed ones.
 
     Raises ValueError or OSError, naming the file, for whatever is damaged.
     """
     if found.kind == "animation":
         animated = read_animation(found.files[0], moments)
-        frames = tuple(Mesh(vertices, animated.faces) for vertices in animated.vertices)
+        poses: tuple[Frame, ...] = tuple(Mesh(vertices, animated.faces) for vertices in animated.vertices)
         span = float(np.diff(animated.times).mean()) if moments > 1 else 0.0
         note = f"animation read at {moments} moments evenly over its clip"
-        return Motion(frames, found.kind, 1 / span if span > 0 else None, notes=(note, *animated.notes))
+        return Motion(poses, found.kind, 1 / span if span > 0 else None, notes=(note, *animated.notes))
     if found.kind == "surfaces":
         return _surfaces(found)
     if found.kind == "arrays":
@@ -114,7 +114,7 @@ class _Rows:
 def _checked(vertices: np.ndarray, faces: np.ndarray, path: Path) -> Mesh:
     """A mesh of the right shapes. Raises ValueError for faces that name vertices that are not there."""
     vertices, faces = vertices.reshape(-1, 3), faces.reshape(-1, 3)
-    if len(faces) and not (0 <= faces.min() and faces.max() < len(vertices)):
+    if len(faces) and not (faces.min() >= 0 and faces.max() < len(vertices)):
         raise ValueError(f"{path}: its faces name vertices up to {faces.max()}, it has {len(vertices)}")
     with np.errstate(over="ignore"):
         return Mesh(vertices.astype(np.float32), faces.astype(np.int64))

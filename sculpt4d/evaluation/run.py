@@ -50,16 +50,24 @@ def evaluate_folders(cfg: DictConfig) -> float:
         raise ValueError("predictions and ground_truth belong together: give both, or neither for the holdout")
     started = time.perf_counter()
     protocol = instantiate(cfg.protocol)
-    sides = [Path(to_absolute_path(str(side))) for side in (cfg.predictions, cfg.ground_truth)]
-    method = cfg.method or sides[0].name
+    predictions, truth = (Path(to_absolute_path(str(side))) for side in (cfg.predictions, cfg.ground_truth))
+    method = cfg.method or predictions.name
     chosen = Path(to_absolute_path(str(cfg.output))) if cfg.output else None
     output = chosen or Path(cfg.paths.runs) / "evaluate" / f"{method}_{protocol.name}"
     constants = OmegaConf.to_container(cfg.protocol, resolve=True)
     assert isinstance(constants, dict)
     settings = {"protocol": constants, "moments": cfg.moments}
-    memory = None if cfg.memory is None else float(cfg.memory)
-    limits = (cfg.workers, float(cfg.timeout), memory)
-    found = measure_folders(*sides, protocol, output, settings, cfg.moments, *limits)
+    found = measure_folders(
+        predictions,
+        truth,
+        protocol,
+        output,
+        settings,
+        cfg.moments,
+        workers=cfg.workers,
+        timeout=float(cfg.timeout),
+        memory=None if cfg.memory is None else float(cfg.memory),
+    )
     numbers = summarize_measured(found.measured)
     frames, failures = (sum(getattr(entry, name) for entry in found.measured) for name in ("frames", "failed_frames"))
     record = {
@@ -107,8 +115,8 @@ def evaluate_holdout(cfg: DictConfig) -> float:
     protocol = instantiate(cfg.protocol)
     if not isinstance(protocol, Protocol):
         raise ValueError(
-            f"protocol={protocol.name} measures folders, not the holdout: generate the clips (python generate.py), then "
-            "give predictions=... ground_truth=..."
+            f"protocol={protocol.name} measures folders, not the holdout: generate the clips (python generate.py), "
+            "then give predictions=... ground_truth=..."
         )
     metrics = instantiate(cfg.metrics)
     torch.manual_seed(cfg.seed)

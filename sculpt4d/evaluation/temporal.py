@@ -6,6 +6,7 @@ points drawn for the other metrics.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float
@@ -18,7 +19,7 @@ def departures(surfaces: Sequence[Surface]) -> tuple[Float[np.ndarray, " s"], Fl
 
     NaN where one of the two has no surface.
     """
-    pairs = [(surfaces[0], later) for later in surfaces[1:]], list(zip(surfaces, surfaces[1:], strict=False))
+    pairs = [(surfaces[0], later) for later in surfaces[1:]], list(pairwise(surfaces))
     first, previous = (np.array([_chamfer(*pair) for pair in side], dtype=np.float64) for side in pairs)
     return first, previous
 

@@ -1,4 +1,4 @@
-"""Many jobs in single-threaded processes, each bounded in time and memory; a job that ends its process ends no other."""
+"""Many jobs in single-threaded processes, bounded in time and memory; a job that ends its process ends no other."""
 
 import os
 import resource

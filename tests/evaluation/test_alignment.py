@@ -99,7 +99,8 @@ def test_the_rigid_alignment_corrects_small_turns_and_little_scale() -> None:
 
 
 def test_motion324_boxes_each_side_by_its_first_frame(shapes: SimpleNamespace) -> None:
-    protocol = Protocol(name="motion324", points=500, resolution=None, box="first_frame", alignment=Rigid(points=500))
+    rigid = Rigid(points=2500)
+    protocol = Protocol(name="motion324", points=2500, resolution=None, box="first_frame", alignment=rigid)
     truth = Motion((shapes.sphere(1.0, (5, 0, 0)), shapes.sphere(1.0, (6, 0, 0))))
     small = Motion((shapes.sphere(0.05, (0, 1, 0)), shapes.sphere(0.05, (0.05, 1, 0))))
     scores = evaluate_sequence(small, truth, protocol)

@@ -171,7 +171,7 @@ def test_a_table_of_different_protocols_is_refused(run: Run, clips: Path, capsys
     run(output="one"), run(protocol="actionbench", output="two"), run("protocol.radius=0.05", output="three")
     rows = [read_row(clips / name) for name in ("one", "two", "three")]
     assert "| one | 2 |" in table(rows[:1]) and "CD-4D" in table(rows[1:2])
-    with pytest.raises(ValueError, match="one and two were measured by different protocols.*name"):
+    with pytest.raises(ValueError, match=r"one and two were measured by different protocols.*name"):
         report([clips / "one", clips / "two"])
     with pytest.raises(ValueError, match="radius"):
         table([rows[0], rows[2]])
