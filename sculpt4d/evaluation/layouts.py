@@ -17,8 +17,8 @@ RECORD = "generation.json"
 
 @dataclass(frozen=True)
 class Found:
-    """kind: `meshes` (a file per frame), `animation` (one animated GLB), `surfaces` (tracked points), `arrays` (pairs of
-    vertices and faces), `prepared` (an object of prepare.py or of the official release). files: in order.
+    """kind: `meshes` (a file per frame), `animation` (one animated GLB), `surfaces` (tracked points), `arrays` (pairs
+    of vertices and faces), `prepared` (an object of prepare.py or of the official release). files: in order.
     """
 
     kind: str
