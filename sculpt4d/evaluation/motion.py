@@ -7,7 +7,8 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 
-from sculpt4d.geometry.parts import is_closed
+from sculpt4d.geometry.parts import is_closed, usable
+from sculpt4d.geometry.surface import face_areas
 from sculpt4d.types import Mesh, MeshSequence
 
 
@@ -84,7 +85,10 @@ def moved(frame: Frame, points: Float[np.ndarray, "n 3"]) -> Frame:
 
 def open_frames(frames: Sequence[Frame]) -> int:
     """Meshes with holes or edges that do not pair up: their solid is that of generalised winding numbers."""
-    return sum(isinstance(frame, Mesh) and len(frame.faces) > 0 and not is_closed(frame.faces) for frame in frames)
+    meshes = [frame for frame in frames if isinstance(frame, Mesh)]
+    surfaces = [mesh for mesh in meshes if face_areas(mesh.vertices, mesh.faces).any()]
+    # files split vertices at seams of texture: what is joined in space is joined here, as it is for the solid
+    return sum(not is_closed(usable(mesh.vertices, mesh.faces).shell) for mesh in surfaces)
 
 
 Sided = Motion | MeshSequence  # both have `frames`

@@ -39,7 +39,7 @@ def test_without_processes_failures_are_told_by_name() -> None:
 
 @pytest.mark.slow
 def test_a_crash_a_hang_and_too_much_memory_end_one_job_each() -> None:
-    found = outcomes(["a", "crash", "b", "large", "slow", "bad", "threads", "c"], workers=2, timeout=25, memory=3.0)
+    found = outcomes(["a", "crash", "b", "large", "slow", "bad", "threads", "c"], workers=2, timeout=25.0, memory=3.0)
     assert {name for name, reason in found.items() if not reason} == {"a", "b", "c"}
     assert "status 9" in found["crash"] and "not done after 25 s" in found["slow"]
     assert "memory" in found["large"] and found["threads"] == "1"
