@@ -3,6 +3,7 @@
 import json
 import re
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,8 @@ RECORD = "generation.json"
 @dataclass(frozen=True)
 class Found:
     """kind: `meshes` (a file per frame), `animation` (one animated GLB), `surfaces` (tracked points), `arrays` (pairs
-    of vertices and faces), `prepared` (an object of prepare.py or of the official release). files: in order.
+    of vertices and faces), `prepared` (an object of prepare.py or of the official release), `unreadable` (the note says
+    why). files: in order.
     """
 
     kind: str
@@ -31,18 +33,18 @@ class Found:
 def find_motions(root: Path) -> dict[str, Found]:
     """Every object of `root` by name: its subfolders and files, or `root` itself when it is one object.
 
-    Raises FileNotFoundError when there is none, ValueError when a folder can be read in two ways.
+    What is damaged or can be read in two ways is there as `unreadable`. Raises FileNotFoundError when there is nothing.
     """
     if not root.exists():
         raise FileNotFoundError(f"{root} is missing: give a file or a folder of predictions or of ground truth")
     if root.is_dir() and not _marked(root):
         entries = [entry for entry in sorted(root.iterdir(), key=natural) if not entry.name.startswith(".")]
-        folders = {entry.name: find_motion(entry) for entry in entries if entry.is_dir()}
-        files = {entry.stem: _file(entry) for entry in entries if entry.is_file() and _is_object(entry)}
+        folders = {entry.name: _told(find_motion, entry) for entry in entries if entry.is_dir()}
+        files = {entry.stem: _told(_object, entry) for entry in entries if entry.is_file()}
         found = {name: motion for name, motion in (folders | files).items() if motion is not None}
         if len(found) > 1 or any(folders.values()):
             return found
-    single = find_motion(root)
+    single = _told(find_motion, root)
     if single is None:
         raise FileNotFoundError(f"{root} holds no object of a known layout (docs/evaluation.md lists them)")
     return {root.stem if root.is_file() else root.resolve().name: single}
@@ -87,11 +89,20 @@ def _marked(folder: Path) -> bool:
     return any((folder / name).exists() for name in (SURFACES, "render_cond", RECORD))
 
 
-def _is_object(path: Path) -> bool:
+def _told(find: Callable[[Path], Found | None], path: Path) -> Found | None:
+    """What is found, or why it cannot be read: the run over the other objects goes on."""
+    try:
+        return find(path)
+    except ValueError as error:
+        return Found("unreadable", path, (), notes=(str(error),))
+
+
+def _object(path: Path) -> Found | None:
     """A file that is a whole motion: an animated GLB or tracked points."""
+    whole = path.suffix == ".npy" and not ARRAY.search(path.stem)
     if path.suffix.lower() in GLTF:
-        return is_animated(path)
-    return path.suffix == ".npy" and not ARRAY.search(path.stem)
+        whole = is_animated(path)
+    return _file(path) if whole else None
 
 
 def _file(path: Path) -> Found | None:

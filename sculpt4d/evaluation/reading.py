@@ -24,6 +24,8 @@ def read_motion(found: Found, moments: int, tracked: bool = False) -> Motion:
 
     Raises ValueError or OSError, naming the file, for whatever is damaged.
     """
+    if found.kind == "unreadable":
+        raise ValueError(" ".join(found.notes))
     if found.kind == "animation":
         animated = read_animation(found.files[0], moments)
         poses: tuple[Frame, ...] = tuple(Mesh(vertices, animated.faces) for vertices in animated.vertices)

@@ -45,5 +45,9 @@ def show_folders(found: Measurement, numbers: Mapping[str, Mapping[str, float]],
         words = ["n/a" if math.isnan(cell) else f"{cell:.4f}" for cell in cells]
         table.add_row(quantity, *words, str(numbers["measured"][quantity]))
     Console().print(table)
+    for reason in sorted({reason for entry in found.measured for reason in entry.absent.values()}):
+        names = sorted({name for entry in found.measured for name, why in entry.absent.items() if why == reason})
+        count = sum(reason in entry.absent.values() for entry in found.measured)
+        Console().print(f"not applicable in {count} objects: {', '.join(names)}: {reason}", highlight=False)
     for failed, reason in found.failed.items():
         Console(soft_wrap=True).print(f"not measured: {failed}: {reason}", markup=False, highlight=False)

@@ -108,15 +108,21 @@ def test_what_cannot_be_measured_is_named_and_the_run_goes_on(run: Run, clips: P
     write_clip(method / "long", [cube] * 4)
     write_clip(method / "no_truth", [cube] * 3)
     (method / "nothing").mkdir()
-    for name in ("short", "first_empty", "not_finite", "long", "nothing", "missing"):
+    (method / "damaged").mkdir()
+    (method / "damaged" / "out.glb").write_bytes(b"no glTF at all, but long enough for a header")
+    write_clip(method / "unclear", [cube] * 3)
+    for number in range(3):
+        write_obj(method / "unclear" / f"other_{number}.obj", cube, "test")
+    for name in ("short", "first_empty", "not_finite", "long", "nothing", "missing", "damaged", "unclear"):
         write_clip(truth / name, [cube] * 3)
     record = run()
     failed = record["failed_objects"]
-    assert sorted(failed) == ["first_empty", "missing", "no_truth", "nothing", "short"]
+    assert sorted(failed) == ["damaged", "first_empty", "missing", "no_truth", "nothing", "short", "unclear"]
+    assert "out.glb" in failed["damaged"] and "several series" in failed["unclear"]
     assert "2 frames were predicted, the ground truth has 3" in failed["short"]
     assert "no ground truth" in failed["no_truth"] and "no prediction" in failed["missing"]
     assert "frame 0 of the prediction has no surface" in failed["first_empty"]
-    assert (record["objects"], record["success_rate"], record["failures"]) == (4, pytest.approx(4 / 9), 1)
+    assert (record["objects"], record["success_rate"], record["failures"]) == (4, pytest.approx(4 / 11), 1)
     notes = {entry["name"]: entry["notes"] for entry in record["per_object"]}
     assert notes["long"] == ["first 3 of 4 frames used"]
 
