@@ -1,4 +1,4 @@
-"""Prepare animated GLB files for training: python prepare.py input=horse.glb output=data/mine"""
+"""Prepare animated GLB files for training: python prepare.py source=horse.glb output=data/mine"""
 
 import hydra
 from omegaconf import DictConfig

@@ -4,6 +4,7 @@ import errno
 import functools
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
@@ -15,6 +16,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 TRACEBACK = "SCULPT4D_TRACEBACK"  # set to 1 to see where an error comes from
+STOPPED = 128 + signal.SIGINT  # what a shell expects of a program that Ctrl-C ended
 MENDABLE = (ValueError, OSError, ImportError, MissingMandatoryValue)
 
 
@@ -33,6 +35,9 @@ def clean_errors(main: Callable[Arguments, Result]) -> Callable[Arguments, Resul
                 raise
             print(f"error: {in_words(error)}", file=sys.stderr)
             raise SystemExit(1) from None
+        except KeyboardInterrupt:
+            print("stopped", file=sys.stderr)
+            raise SystemExit(STOPPED) from None
 
     return guarded
 

@@ -7,12 +7,16 @@ from types import ModuleType
 
 REMEDY = {
     "block_sparse_attn": "build it from the MIT HAN Lab's Block-Sparse-Attention sources (CUDA), or use backend=merged",
-    "bpy": "install bpy==4.5.* in an environment of its own (numpy < 2), or use renderer=embree",
+    "bpy": "install bpy in an environment of its own and name its Python in SCULPT4D_BLENDER, or use renderer=embree",
     "cv2": "pip install -e '.[opencv]', or leave the default preparation of pictures (crop=clip)",
     "deepspeed": "DS_BUILD_OPS=0 pip install -e '.[deepspeed]', or use trainer=ddp or trainer=fsdp",
+    "objaverse": "pip install -e '.[objaverse]', or give the files themselves (source=FOLDER or a list)",
     "open3d": "pip install -e '.[open3d]', or leave the default (scipy and libigl)",
-    "pytorch3d": "build it from Meta's sources against your torch, or leave the default (scipy and embreex)",
+    "pytorch3d": "build it from Meta's sources against your torch, or leave the default (renderer=embree, scipy)",
+    "ray": "pip install -e '.[ray]', or use executor=pool",
     "rembg": "pip install -e '.[rembg]', or give RGBA frames or frames on a plain ground",
+    "DracoPy": "pip install -e '.[gltf]', or decode the file first (gltf-transform copy in.glb out.glb)",
+    "meshopt": "pip install -e '.[gltf]', or decode the file first (gltf-transform copy in.glb out.glb)",
     "wandb": "pip install wandb, or use logger=csv",
 }
 

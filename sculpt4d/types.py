@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float32, Int, Integer
+from jaxtyping import Float, Float32, Int, Integer, UInt8
 from torch import Tensor
 
 
@@ -37,11 +37,25 @@ class Mesh:
 
 
 @dataclass(frozen=True)
+class Appearance:
+    """How a mesh looks. colors (f, 3, 3) sRGB in [0, 1] of every corner (base colour factor times vertex colour);
+    texcoords (f, 3, 2), origin at the upper left as in glTF; texture (f,) row of `textures` or -1; textures: (h, w, 3)
+    uint8 sRGB pictures, multiplied with the colours.
+    """
+
+    colors: Float32[np.ndarray, "f 3 3"]
+    texcoords: Float32[np.ndarray, "f 3 2"]
+    texture: Integer[np.ndarray, " f"]
+    textures: tuple[UInt8[np.ndarray, "_ _ 3"], ...] = ()
+
+
+@dataclass(frozen=True)
 class AnimatedMesh:
     """One topology, moving. World space, y up, units of the file.
 
     vertices (t, v, 3) positions in every frame; rest (v, 3) the rest pose; faces (f, 3); colors (f, 3) in [0, 1], one
-    per face; times (t,) seconds on the clip's own axis; notes: choices made while reading (clip name, skipped parts).
+    per face; times (t,) seconds on the clip's own axis; notes: choices made while reading (clip name, skipped parts);
+    appearance: colours inside the faces, None where the face colours say all.
     """
 
     vertices: Float32[np.ndarray, "t v 3"]
@@ -51,6 +65,7 @@ class AnimatedMesh:
     times: Float[np.ndarray, " t"]
     name: str
     notes: tuple[str, ...] = field(default=())
+    appearance: Appearance | None = None
 
 
 @dataclass(frozen=True)

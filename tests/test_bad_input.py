@@ -264,6 +264,8 @@ def test_a_run_is_not_resumed_with_another_attention_or_from_a_broken_file(
 
 # prepare.py
 
+REPORTS = {"report.json", "report.csv", "report.html"}
+
 
 def triangle(path: Path, height: float = 1.0, duration: float = 1.0, corner: float = 0.0, clips: bool = True) -> Path:
     """A glTF file of one triangle that slides along x."""
@@ -302,7 +304,7 @@ def triangle(path: Path, height: float = 1.0, duration: float = 1.0, corner: flo
 
 
 def prepared(tmp_path: Path, *overrides: str) -> DictConfig:
-    small = ["frames=2", "points=64", "sharp_points=8", "views=1", "image_size=16", "grid_res=16"]
+    small = ["executor=serial", "frames=2", "points=64", "sharp_points=8", "views=1", "image_size=16", "grid_res=16"]
     with initialize_config_dir(str(Path(__file__).resolve().parents[1] / "conf"), version_base="1.3"):
         return compose("prepare", [*small, f"output={tmp_path / 'out'}", *overrides])
 
@@ -320,29 +322,31 @@ def test_an_asset_that_cannot_be_used_is_named(
     changes: dict[str, Any], words: list[str], refusal: Refusal, tmp_path: Path
 ) -> None:
     file = triangle(tmp_path / "bad.gltf", **changes)
-    message = refusal(prepare.run, prepared(tmp_path, f"input={file}"))
+    message = refusal(prepare.run, prepared(tmp_path, f"source={file}"))
     for word in [str(file), *words]:
         assert word in message
-    assert written(tmp_path / "out") == {"report.json"}
-    assert str(file) in json.loads((tmp_path / "out/report.json").read_text())["failed"]["bad"]
+    assert written(tmp_path / "out") == REPORTS
+    left_out = json.loads((tmp_path / "out/report.json").read_text())
+    assert str(file) in (left_out["failed"] | left_out["skipped"])["bad"]
+    assert ("bad" in left_out["skipped"]) == (changes in ({"clips": False}, {"duration": 0.0}))
 
 
 def test_a_truncated_asset_is_named(nano_data: Path, refusal: Refusal, tmp_path: Path) -> None:
     whole = next((nano_data / "synthetic/glb").glob("*.glb")).read_bytes()
     for count in (0, 10, 300, len(whole) - 4):
         (tmp_path / "cut.glb").write_bytes(whole[:count])
-        message = refusal(prepare.run, prepared(tmp_path, f"input={tmp_path / 'cut.glb'}"))
+        message = refusal(prepare.run, prepared(tmp_path, f"source={tmp_path / 'cut.glb'}"))
         assert str(tmp_path / "cut.glb") in message and "again" in message
-        assert written(tmp_path / "out") == {"report.json"}
+        assert written(tmp_path / "out") == REPORTS
 
 
 @pytest.mark.parametrize(
     "overrides, word",
     [
-        ([], "input and output are needed"),
-        (["input=nothing.glb"], "nothing.glb"),
-        (["input={clip}", "frames=0"], "frames=0"),
-        (["input={clip}", "grid_res=-1"], "grid_res=-1"),
+        ([], "source and output are needed"),
+        (["source=nothing.glb"], "nothing.glb"),
+        (["source={clip}", "frames=0"], "frames=0"),
+        (["source={clip}", "grid_res=-1"], "grid_res=-1"),
     ],
 )
 def test_prepare_refuses_before_it_writes(overrides: list[str], word: str, refusal: Refusal, tmp_path: Path) -> None:
@@ -359,7 +363,7 @@ def test_a_disk_that_fills_while_an_asset_is_prepared_leaves_nothing(
         raise FULL
 
     monkeypatch.setattr(store.np, "savez", full)
-    message = refusal(prepare.run, prepared(tmp_path, f"input={triangle(tmp_path / 'clip.gltf')}"))
+    message = refusal(prepare.run, prepared(tmp_path, f"source={triangle(tmp_path / 'clip.gltf')}"))
     assert "No space left on device" in message and "free some space" in message
     assert not written(tmp_path / "out")
 

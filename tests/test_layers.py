@@ -24,6 +24,7 @@ ROWS = {
 }
 SCRIPTS = 7  # entry scripts, experiments and what they alone share
 SCRIPTS_OWN = {"cli", "__init__"}
+FOREIGN = {"blender_views.py"}  # scripts that another program runs, imported by nothing here
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -80,9 +81,11 @@ def test_heavy_packages_are_not_imported_with_the_package():
         "deepspeed",
         "open3d",
         "pytorch3d",
+        "ray",
         "rembg",
         "torchvision",
         "matplotlib",
     }
     for path in MODULES:
-        assert not {name.split(".")[0] for name in imported(path)} & optional, path
+        if path.name not in FOREIGN:
+            assert not {name.split(".")[0] for name in imported(path)} & optional, path

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from sculpt4d.data import images as image_files
 from sculpt4d.data import store
+from sculpt4d.data.reader import Reader
 from sculpt4d.geometry.fps import farthest_points, split_queries
 from sculpt4d.geometry.morton import morton_order
 from sculpt4d.types import Clip, Mesh, MeshSequence
@@ -60,30 +61,6 @@ class Choice:
     query: int | None = None  # stored frame in which the queries are chosen; None: the clip's first
 
 
-class Reader:
-    """Arrays of one object's frames, from the store each time or, with `keep`, read once and held in memory."""
-
-    def __init__(self, folder: Path, labelled: bool, keep: bool) -> None:
-        self.folder, self.count, self.views = folder, store.frame_count(folder), store.view_count(folder)
-        self._surface: tuple[np.ndarray, np.ndarray] | None = None
-        self._labels: tuple[np.ndarray, np.ndarray] | None = None
-        if keep:
-            self._surface = store.read_surface(folder, range(self.count))
-            self._labels = store.read_distances(folder, range(self.count)) if labelled else None
-
-    def surface(self, frames: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        """(uniform (t, n, 6), sharp (t, s, 6)) of the frames."""
-        if self._surface is None:
-            return store.read_surface(self.folder, frames)
-        return self._surface[0][list(frames)], self._surface[1][list(frames)]
-
-    def labels(self, frames: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        """(places (t, m, 3), distances (t, m)) of the frames."""
-        if self._labels is None:
-            return store.read_distances(self.folder, frames)
-        return self._labels[0][list(frames)], self._labels[1][list(frames)]
-
-
 def read_clip(reader: Reader, settings: ClipSettings, choice: Choice) -> Clip:
     """The clip of one prepared object. Raises ValueError when the store holds too few frames or points."""
     stored, folder = reader.count, reader.folder
@@ -107,9 +84,15 @@ def read_clip(reader: Reader, settings: ClipSettings, choice: Choice) -> Clip:
 def _surface(
     reader: Reader, frames: Sequence[int], query: int | None, settings: ClipSettings, rng: np.random.Generator
 ) -> tuple[Float[Tensor, "t n 7"], Int[Tensor, " p"]]:
-    """Uniform rows first, then sharp ones; queries by farthest point sampling of each section in one frame."""
+    """Uniform rows first, then sharp ones; queries by farthest point sampling of each section in one frame.
+
+    Points that the closed surface swallowed in one of the clip's frames are taken last: they slide along a surface that
+    is not theirs, so a clip has them only where the store holds too few others.
+    """
     asked = frames if query is None else [query, *frames]  # the first of them chooses the queries
     random, sharp = reader.surface(asked)
+    first = len(asked) - len(frames)
+    swallowed = reader.swallowed(asked)
     sharp_count = settings.sharp_points if sharp.shape[1] >= settings.sharp_points else 0
     counts = (settings.points + settings.sharp_points - sharp_count, sharp_count)
     shares = split_queries(settings.latents, *counts)
@@ -122,10 +105,10 @@ def _surface(
                 f"{reader.folder} holds {stored.shape[1]} surface points, {count} were asked for: set model.points, or "
                 "prepare the object with more"
             )
-        rows = rng.permutation(stored.shape[1])[:count]
+        rows = _rows(np.any(swallowed[label][first:], axis=0), count, rng)
         taken = stored[:, rows]
         if not settings.consistent:
-            own = [rng.permutation(stored.shape[1])[:count] for _ in asked]
+            own = [_rows(marked, count, rng) for marked in swallowed[label]]
             taken = np.stack([frame[rows] for frame, rows in zip(stored, own, strict=True)])
         section = torch.from_numpy(taken.astype(np.float32))
         section = torch.cat(
@@ -138,7 +121,13 @@ def _surface(
     chosen = np.concatenate(queries)
     if settings.token_order == "morton":
         chosen = chosen[morton_order(surface[0, chosen, :3].numpy())]
-    return surface[len(asked) - len(frames) :], torch.from_numpy(chosen)
+    return surface[first:], torch.from_numpy(chosen)
+
+
+def _rows(swallowed: Bool[np.ndarray, " n"], count: int, rng: np.random.Generator) -> Int[np.ndarray, " {count}"]:
+    """`count` rows at random, swallowed ones only after all others."""
+    order = rng.permutation(len(swallowed))
+    return order[np.argsort(swallowed[order], kind="stable")[:count]]
 
 
 def _distances(

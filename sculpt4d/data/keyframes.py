@@ -1,5 +1,7 @@
 """Keyframes of one animated quantity, and its value at any time (glTF 2.0, appendix C)."""
 
+from collections import defaultdict
+from collections.abc import Hashable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -21,35 +23,54 @@ class Track(NamedTuple):
     interpolation: str = "LINEAR"
 
 
-def sample(track: Track, times: Float[np.ndarray, " t"]) -> Float[np.ndarray, "t c"]:
+def sample(track: Track, times: Float[np.ndarray, " t"]) -> Float[np.ndarray, "t *c"]:
     """The track's value at `times`; before the first and after the last key it stays what it is there.
 
     A time within a hundred-thousandth of the track's span of a key has reached it: keys are float32, and a STEP
     sampled exactly at a key must not show the value before it.
     """
     keys = np.asarray(track.times, np.float64)
-    values = np.asarray(track.values, np.float64)
     reached = np.searchsorted(keys - 1e-5 * (keys[-1] - keys[0]), times, side="right") - 1
     reached = reached.clip(0, len(keys) - 1)
     following = np.minimum(reached + 1, len(keys) - 1)
     span = keys[following] - keys[reached]
-    part = np.where(span > 0, (times - keys[reached]) / np.where(span > 0, span, 1.0), 0.0).clip(0, 1)[:, None]
+    part = np.where(span > 0, (times - keys[reached]) / np.where(span > 0, span, 1.0), 0.0).clip(0, 1)
+    first, second = (np.asarray(track.values[rows], np.float64) for rows in (reached, following))
+    axes = (-1, *[1] * (first.ndim - (2 if track.interpolation == "CUBICSPLINE" else 1)))
+    part, span = part.reshape(axes), span.reshape(axes)
     if track.interpolation == "CUBICSPLINE":
-        result = _hermite(values[reached], values[following], span[:, None], part)
+        result = _hermite(first, second, span, part)
     elif track.interpolation == "STEP":
-        result = values[reached]
+        result = first
     elif track.path == "rotation":
-        result = slerp(values[reached], values[following], part)
+        result = slerp(first, second, part)
     else:
-        result = (1 - part) * values[reached] + part * values[following]
+        result = (1 - part) * first + part * second
     if track.path == "rotation":
         result = result / np.maximum(np.linalg.norm(result, axis=-1, keepdims=True), 1e-12)
     return result
 
 
+def sample_all(
+    tracks: Mapping[tuple[int, str], Track], times: Float[np.ndarray, " t"]
+) -> dict[tuple[int, str], Float[np.ndarray, "t c"]]:
+    """Every track's value at `times`. Tracks with the same keys are sampled as one: a character has hundreds."""
+    alike: dict[Hashable, list[tuple[int, str]]] = defaultdict(list)
+    for place, track in tracks.items():
+        alike[track.times.tobytes(), track.path, track.interpolation, track.values.shape].append(place)
+    found = {}
+    for places in alike.values():
+        first = tracks[places[0]]
+        # the channel stays last, and CUBICSPLINE's triples stay behind the keys
+        values = np.stack([tracks[place].values for place in places], axis=first.values.ndim - 1)
+        together = sample(first._replace(values=values), times)
+        found.update({place: together[:, row] for row, place in enumerate(places)})
+    return found
+
+
 def slerp(
-    first: Float[np.ndarray, "t 4"], second: Float[np.ndarray, "t 4"], part: Float[np.ndarray, "t 1"]
-) -> Float[np.ndarray, "t 4"]:
+    first: Float[np.ndarray, "t *n 4"], second: Float[np.ndarray, "t *n 4"], part: Float[np.ndarray, "t *one"]
+) -> Float[np.ndarray, "t *n 4"]:
     """Spherical interpolation of quaternions along the shorter arc; `part` 0 is `first`, 1 is `second`."""
     cosine = (first * second).sum(-1, keepdims=True)
     second = np.where(cosine < 0, -second, second)
@@ -63,11 +84,11 @@ def slerp(
 
 
 def _hermite(
-    first: Float[np.ndarray, "t 3 c"],
-    second: Float[np.ndarray, "t 3 c"],
-    span: Float[np.ndarray, "t 1"],
-    part: Float[np.ndarray, "t 1"],
-) -> Float[np.ndarray, "t c"]:
+    first: Float[np.ndarray, "t 3 *c"],
+    second: Float[np.ndarray, "t 3 *c"],
+    span: Float[np.ndarray, "t *one"],
+    part: Float[np.ndarray, "t *one"],
+) -> Float[np.ndarray, "t *c"]:
     """Cubic through two keys; glTF stores tangents per second, so they are scaled by the span."""
     square, cube = part**2, part**3
     return (

@@ -1,59 +1,42 @@
 """The folder of one prepared object, written whole or not at all, and read in parts.
 
 The layout is that of the official release: render_cond/frame_0000/{000.png.., mesh.ply, transforms.json} and
-geo_data/4d_sample_new.npz; labelled points, closed meshes and object.json are added. Coordinates lie in [-0.5, 0.5]^3.
+geo_data/4d_sample_new.npz; labelled points, closed meshes, marks of swallowed points and object.json are added, each in
+a file of its own. Coordinates lie in [-0.5, 0.5]^3.
 """
 
 import json
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple, TypedDict
-from zipfile import BadZipFile
+from typing import NamedTuple
 
 import numpy as np
 import trimesh
-from jaxtyping import Float, Float16, UInt8
+from jaxtyping import Bool, Float, Float16, UInt8
 from PIL import Image, UnidentifiedImageError
 
+from sculpt4d.data.arrays import frame_name, read_arrays
 from sculpt4d.data.cameras import Camera, read_transforms, write_transforms
+from sculpt4d.data.drafts import new_draft
+from sculpt4d.data.record import RECORD, Record, read_record
 from sculpt4d.geometry.bounds import Box
 from sculpt4d.types import Mesh
 
 SURFACE = Path("geo_data/4d_sample_new.npz")
 DISTANCE = Path("geo_data/4d_distance.npz")
-RECORD = "object.json"
-SEPARATORS = ("/", "_")  # between frame and array in the names of an npz: ours first
-
-
-class Record(TypedDict):
-    """What object.json says: where the object comes from and how it was prepared."""
-
-    name: str
-    family: str
-    source: str
-    sha256: str
-    clip: str
-    settings: Mapping[str, int | bool]
-    seed: int
-    times: list[float]
-    notes: list[str]
-    counts: Mapping[str, int]
-
-
-UNRECORDED = Record(
-    name="", family="", source="", sha256="", clip="", settings={}, seed=0, times=[], notes=[], counts={}
-)  # fmt: skip
+SWALLOWED = Path("geo_data/4d_swallowed.npz")
+ARRAYS = ("random_surface", "sharp_surface")
 
 
 class FrameData(NamedTuple):
     """Everything stored of one frame.
 
     views: square RGBA pictures, one per camera; mesh: the animated mesh, in the box; closed: its watertight surface;
-    random (n, 6), sharp (s, 6): position and unit normal; points (m, 3), distance (m,): positive inside.
+    random (n, 6), sharp (s, 6): position and unit normal; points (m, 3), distance (m,): positive inside;
+    swallowed: of `random` (n,) and of `sharp` (s,), points that have no place of their own on the closed surface.
     """
 
     views: Sequence[UInt8[np.ndarray, "h w 4"]]
@@ -63,6 +46,7 @@ class FrameData(NamedTuple):
     sharp: Float[np.ndarray, "s 6"]
     points: Float[np.ndarray, "m 3"]
     distance: Float[np.ndarray, " m"]
+    swallowed: tuple[Bool[np.ndarray, " n"], Bool[np.ndarray, " s"]] | None = None
 
 
 class ObjectWriter:
@@ -72,6 +56,7 @@ class ObjectWriter:
         self.folder, self.cameras, self.box = folder, cameras, box
         self.surface: dict[str, np.ndarray] = {}
         self.labels: dict[str, np.ndarray] = {}
+        self.swallowed: dict[str, np.ndarray] = {}
         self.frames = 0
         (folder / "geo_data" / "watertight").mkdir(parents=True)
 
@@ -83,16 +68,32 @@ class ObjectWriter:
             Image.fromarray(view).save(pictures / f"{number:03d}.png", compress_level=1)
         _write_mesh(pictures / "mesh.ply", frame.mesh)
         (pictures / "transforms.json").write_text(json.dumps(write_transforms(self.cameras, self.box), indent=1))
+        self.add_geometry(frame)
+
+    def add_geometry(self, frame: FrameData) -> None:
+        name = frame_name(self.frames)
         _write_mesh(self.folder / "geo_data" / "watertight" / f"{name}.ply", frame.closed)
         self.surface[f"{name}/random_surface"] = frame.random.astype(np.float16)
         self.surface[f"{name}/sharp_surface"] = frame.sharp.astype(np.float16)
+        if frame.swallowed is not None:
+            for array, marked in zip(ARRAYS, frame.swallowed, strict=True):
+                self.swallowed[f"{name}/{array}"] = marked
         if len(frame.points):
             self.labels[f"{name}/points"] = frame.points.astype(np.float16)
             self.labels[f"{name}/distance"] = frame.distance.astype(np.float16)
         self.frames += 1
 
+    def swallowed_counts(self) -> dict[str, int]:
+        """Swallowed rows so far, summed over the frames: random_swallowed and sharp_swallowed."""
+        counts = {"random_swallowed": 0, "sharp_swallowed": 0}
+        for key, marked in self.swallowed.items():
+            counts[key.split("/")[1].replace("surface", "swallowed")] += int(marked.sum())
+        return counts
+
     def finish(self, record: Record) -> None:
         np.savez(self.folder / SURFACE, **self.surface)  # type: ignore[arg-type]
+        if self.swallowed:
+            np.savez_compressed(self.folder / SWALLOWED, **self.swallowed)  # type: ignore[arg-type]
         if self.labels:
             np.savez(self.folder / DISTANCE, **self.labels)  # type: ignore[arg-type]
         (self.folder / RECORD).write_text(json.dumps(record, indent=1))
@@ -100,33 +101,33 @@ class ObjectWriter:
 
 @contextmanager
 def writing(folder: Path, cameras: Sequence[Camera], box: Box) -> Iterator[ObjectWriter]:
-    """A writer into a hidden sibling of `folder` that takes its place when the block ends well, and vanishes if not."""
-    if folder.exists() and not (folder / RECORD).is_file():
-        raise ValueError(f"{folder} exists and was not written by prepare: move it away or choose another output")
+    """A writer into a hidden sibling of `folder` that takes its place when the block ends well, and vanishes if not.
+
+    Whatever instant a process is killed at, `folder` is absent, what it was or complete: never in between.
+    """
+    if folder.exists() and (not (folder / RECORD).is_file() or read_record(folder)["mode"] != "export"):
+        raise ValueError(
+            f"{folder} exists and was not written by prepare, or is finished renders: move it, or choose another output"
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    draft, outdated = new_draft(folder), new_draft(folder)
     try:
         draft.chmod(0o755)  # mkdtemp keeps others out
         yield ObjectWriter(draft, cameras, box)
-        if folder.exists():
-            shutil.rmtree(folder)
+        with suppress(FileNotFoundError):
+            os.replace(folder, outdated)  # a half deleted folder could still have its record
         try:
             os.replace(draft, folder)
         except OSError:
             if not (folder / RECORD).is_file():  # else another process has just finished the same object
                 raise
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
-
-
-def frame_name(number: int) -> str:
-    return f"frame_{number:04d}"
+        for path in (draft, outdated):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def complete(folder: Path) -> bool:
-    """True when the object can be read: written by us to the end, or both parts of the official release are there."""
-    if (folder / RECORD).is_file():
-        return True
+    """True when the object can be read: both parts of the layout are there, ours or the official release's."""
     return (folder / SURFACE).is_file() and (folder / "render_cond" / frame_name(0)).is_dir()
 
 
@@ -146,22 +147,21 @@ def view_count(folder: Path) -> int:
     return len(list((folder / "render_cond" / frame_name(0)).glob("[0-9]*.png")))
 
 
-def read_record(folder: Path) -> Record:
-    """object.json, or what can be said without it: folders of the official release have none."""
-    path = folder / RECORD
-    if not path.is_file():
-        return UNRECORDED | {"name": folder.name}
-    try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not JSON ({error}): delete {folder} and prepare the object again") from error
-
-
 def read_surface(
     folder: Path, frames: Sequence[int]
 ) -> tuple[Float16[np.ndarray, "t n 6"], Float16[np.ndarray, "t s 6"]]:
     """Uniform and sharp-edge points of the frames; s = 0 when the object has no sharp edge."""
-    random, sharp = _read_arrays(folder / SURFACE, frames, ("random_surface", "sharp_surface"))
+    random, sharp = read_arrays(folder / SURFACE, frames, ARRAYS)
+    return random, sharp
+
+
+def read_swallowed(
+    folder: Path, frames: Sequence[int]
+) -> tuple[Bool[np.ndarray, "t n"], Bool[np.ndarray, "t s"]] | None:
+    """Which rows of `read_surface` the closed surface swallowed; None where nobody looked (official release)."""
+    if not (folder / SWALLOWED).is_file():
+        return None
+    random, sharp = read_arrays(folder / SWALLOWED, frames, ARRAYS)
     return random, sharp
 
 
@@ -174,7 +174,7 @@ def read_distances(
         raise FileNotFoundError(
             f"{path} is missing: prepare the object again with distance_points=6144 or another count"
         )
-    points, distance = _read_arrays(path, frames, ("points", "distance"))
+    points, distance = read_arrays(path, frames, ("points", "distance"))
     return points, distance
 
 
@@ -190,32 +190,12 @@ def read_cameras(folder: Path, frame: int = 0) -> tuple[Camera, ...]:
 
 def read_mesh(folder: Path, frame: int) -> Mesh:
     """The animated mesh of one frame, the same topology in all."""
-    return _read_mesh(folder / "render_cond" / frame_name(frame) / "mesh.ply")
+    return read_ply(folder / "render_cond" / frame_name(frame) / "mesh.ply")
 
 
 def read_watertight(folder: Path, frame: int) -> Mesh:
     """The closed surface of one frame; folders of the official release have none."""
-    return _read_mesh(folder / "geo_data" / "watertight" / f"{frame_name(frame)}.ply")
-
-
-def _read_arrays(path: Path, frames: Sequence[int], names: Sequence[str]) -> list[np.ndarray]:
-    """Each named array of the frames, stacked; only what is asked for is read."""
-    again = f"prepare {path.parents[1].name} again (python prepare.py), or remove it from the data"
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return [np.stack([file[_key(file.files, frame, name, path)] for frame in frames]) for name in names]
-    except KeyError as error:
-        raise ValueError(f"{path}: {error.args[0]}; {again}") from error
-    except (ValueError, BadZipFile, EOFError) as error:
-        raise ValueError(f"{path} cannot be read ({error}); {again}") from error
-
-
-def _key(stored: Sequence[str], frame: int, name: str, path: Path) -> str:
-    for separator in SEPARATORS:
-        key = f"{frame_name(frame)}{separator}{name}"
-        if key in stored:
-            return key
-    raise KeyError(f"holds no {name} of {frame_name(frame)}, its {len(stored)} arrays begin with {list(stored)[:3]}")
+    return read_ply(folder / "geo_data" / "watertight" / f"{frame_name(frame)}.ply")
 
 
 def _read_picture(path: Path) -> UInt8[np.ndarray, "h w 4"]:
@@ -232,7 +212,8 @@ def _write_mesh(path: Path, mesh: Mesh) -> None:
     path.write_bytes(trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).export(file_type="ply"))
 
 
-def _read_mesh(path: Path) -> Mesh:
+def read_ply(path: Path) -> Mesh:
+    """The triangles of a ply file, vertices as they are stored."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: prepare the object again (python prepare.py)")
     mesh = trimesh.load_mesh(path, process=False)

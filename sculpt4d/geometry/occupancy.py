@@ -27,7 +27,7 @@ def occupancy(mesh: Mesh, resolution: int = 64, extent: float = 1.0) -> Bool[np.
     spacing = 2 * extent / resolution
     first = -extent + spacing / 2
     if is_closed(faces):
-        return winding_grid((vertices[faces] - first) / spacing, resolution) > 0
+        return winding_grid((vertices[faces] - first) / spacing, (resolution,) * 3) > 0
     axis = first + spacing * np.arange(resolution)
     centres = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
     return (igl.fast_winding_number(vertices, faces, centres) > 0.5).reshape(empty.shape)

@@ -1,10 +1,14 @@
-"""Carried points put onto the closed surface, with its normals."""
+"""Carried points put onto the closed surface, with its normals (paper 3.2)."""
 
 import igl
 import numpy as np
 from jaxtyping import Float, Integer
+from scipy.spatial import cKDTree
 
+from sculpt4d.geometry.morton import morton_order
 from sculpt4d.types import Mesh
+
+PROJECTIONS = ("closest_point", "nearest_center")
 
 
 def face_normals(vertices: Float[np.ndarray, "v 3"], faces: Integer[np.ndarray, "f 3"]) -> Float[np.ndarray, "f 3"]:
@@ -18,10 +22,30 @@ def face_normals(vertices: Float[np.ndarray, "v 3"], faces: Integer[np.ndarray, 
 def project(
     points: Float[np.ndarray, "n 3"],
     mesh: Mesh,
+    method: str = "closest_point",
 ) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]:
-    """The exact closest point of the mesh for every point, and the unit normal of the face it lies on; both float32."""
+    """A point of the mesh for every point, and the unit normal of the face it lies on; both float32.
+
+    closest_point: the exact closest point. nearest_center: the centre of the face whose centre is nearest, as the paper
+    says. The default is the exact one by measurement (docs/data.md): centres move points along the surface by a quarter
+    of a cell, differently in every frame, which reads as motion of 0.35 cells that is not there (exact: 0.02), and put
+    several points at one place; normals are as good and the time is the same.
+    Raises ValueError for an empty mesh or another method.
+    """
     if len(mesh.faces) == 0:
         raise ValueError("an empty mesh has no closest points: skip the frame or raise the resolution of watertight")
     vertices, faces = mesh.vertices.astype(np.float64), mesh.faces.astype(np.int64)
-    _, face, position = igl.point_mesh_squared_distance(np.ascontiguousarray(points, dtype=np.float64), vertices, faces)
+    query = np.ascontiguousarray(points, dtype=np.float64)
+    if method == "closest_point":
+        # neighbours asked one after the other walk the same branches of the tree: two to four times faster
+        order = morton_order(query)
+        face, position = np.empty(len(query), dtype=np.int64), np.empty_like(query)
+        _, face[order], position[order] = igl.point_mesh_squared_distance(query[order], vertices, faces)
+    elif method == "nearest_center":
+        centers = vertices[faces].mean(axis=1)
+        # centres of marching cubes lie evenly: a tree split in the middle of space is built ten times faster
+        face = cKDTree(centers, balanced_tree=False, compact_nodes=False).query(query)[1]
+        position = centers[face]
+    else:
+        raise ValueError(f"projection={method} is not one of {', '.join(PROJECTIONS)}")
     return position.astype(np.float32), face_normals(vertices, faces)[face].astype(np.float32)

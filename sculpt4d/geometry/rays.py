@@ -1,5 +1,7 @@
 """Winding number at every node of a grid, counted along its columns: which nodes lie inside closed surfaces."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float, Int16, Integer
 
@@ -8,19 +10,19 @@ BESIDE = (1.0e-4 * np.sqrt(2), 1.0e-4 * np.sqrt(3))  # cells
 CHUNK = 1 << 20  # pairs of triangle and column tested at once
 
 
-def winding_grid(triangles: Float[np.ndarray, "f 3 3"], nodes: int) -> Int16[np.ndarray, "r r r"]:
-    """Winding numbers on an (nodes, nodes, nodes) grid of the closed surface `triangles`, given in index units.
+def winding_grid(triangles: Float[np.ndarray, "f 3 3"], shape: Sequence[int]) -> Int16[np.ndarray, "x y z"]:
+    """Winding numbers on a grid of that shape (three numbers) of the closed surface `triangles`, in index units.
 
     A column along the third axis enters the surface where a face looks down and leaves it where one looks up. Exact but
     for nodes within about 2e-4 cells of the surface; meaningless for surfaces with a border.
     """
-    change = np.zeros((nodes, nodes, nodes), dtype=np.int16)
+    change = np.zeros(shape, dtype=np.int16)
     flat = change.reshape(-1)
     triangles = triangles.astype(np.float64)
     plane = triangles[:, :, :2] - BESIDE
     first = np.maximum(np.ceil(plane.min(axis=1)), 0).astype(np.int64)
-    last = np.minimum(np.floor(plane.max(axis=1)), nodes - 1).astype(np.int64)
-    below = triangles[:, :, 2].min(axis=1) <= nodes - 1
+    last = np.minimum(np.floor(plane.max(axis=1)), np.subtract(shape[:2], 1)).astype(np.int64)
+    below = triangles[:, :, 2].min(axis=1) <= shape[2] - 1
     size = np.where(below[:, None], np.maximum(last - first + 1, 0), 0)
     pairs = np.cumsum(size[:, 0] * size[:, 1])
     start = 0
@@ -31,9 +33,9 @@ def winding_grid(triangles: Float[np.ndarray, "f 3 3"], nodes: int) -> Int16[np.
         if len(rows):
             inner = np.arange(len(rows)) - (pairs[rows] - size[rows, 0] * size[rows, 1] - done)
             column = first[rows] + np.stack([inner // size[rows, 1], inner % size[rows, 1]], axis=1)
-            _count_crossings(flat, plane[rows], triangles[rows, :, 2], column, nodes)
+            _count_crossings(flat, plane[rows], triangles[rows, :, 2], column, shape)
         start = stop
-    return np.cumsum(change, axis=2, dtype=np.int16)
+    return np.cumsum(change, axis=2, dtype=np.int16, out=change)
 
 
 def _count_crossings(
@@ -41,7 +43,7 @@ def _count_crossings(
     plane: Float[np.ndarray, "k 3 2"],
     height: Float[np.ndarray, "k 3"],
     column: Integer[np.ndarray, "k 2"],
-    nodes: int,
+    shape: Sequence[int],
 ) -> None:
     """Add each crossing of a column with its triangle to the first node above it: +1 where the column goes in."""
     corner = plane - column[:, None]
@@ -53,6 +55,6 @@ def _count_crossings(
     total = area.sum(axis=1)
     crossing = np.einsum("ki,ki->k", np.roll(area, -1, axis=1), height) / total
     node = np.maximum(np.ceil(crossing), 0).astype(np.int64)
-    kept = node < nodes
-    row = (column[kept, 0] * nodes + column[kept, 1]) * nodes + node[kept]
+    kept = node < shape[2]
+    row = (column[kept, 0] * shape[1] + column[kept, 1]) * shape[2] + node[kept]
     np.add.at(change, row, np.where(total[kept] < 0, 1, -1).astype(np.int16))

@@ -1,11 +1,14 @@
 """A closed surface around any triangle soup: distances in a narrow band, flood fill from outside, marching cubes."""
 
+from typing import NamedTuple
+
 import igl
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Float32, Integer
 from scipy import ndimage
 
-from sculpt4d.geometry.band import near_surface
+from sculpt4d.geometry.band import grow, near_surface
+from sculpt4d.geometry.closed import check_closed
 from sculpt4d.geometry.marching import march
 from sculpt4d.geometry.parts import Parts, split_parts
 from sculpt4d.geometry.rays import winding_grid
@@ -13,53 +16,122 @@ from sculpt4d.types import Mesh
 
 GRID_EXTENT = 0.55  # the grid spans [-0.55, 0.55]^3 around the box [-0.5, 0.5]^3
 SHELL = 0.6  # cells: half thickness given to open shells; above 0.5, so that the flood cannot step through one
+THIN = 0.87  # cells: half thickness given to what no node would show; above sqrt(3) / 2, so that some node does
+MARGIN = 4  # nodes around the mesh that are looked at: the band, the thickened parts and free nodes beyond them
+
+
+class Grid(NamedTuple):
+    """The part of the grid around a mesh: the place of its first node, nodes along each axis, distance of nodes."""
+
+    origin: Float[np.ndarray, "3"]
+    shape: tuple[int, int, int]
+    spacing: float
+
+    def places(self, chosen: Bool[np.ndarray, "x y z"]) -> Float[np.ndarray, "n 3"]:
+        return np.stack(np.nonzero(chosen), axis=1) * self.spacing + self.origin
+
+    def indices(self, places: Float[np.ndarray, "... 3"]) -> Float[np.ndarray, "... 3"]:
+        return (places - self.origin) / self.spacing
 
 
 def watertight(mesh: Mesh, resolution: int) -> Mesh:
     """One closed, outward surface around `mesh`, which lies in [-0.5, 0.5]^3; `resolution` cells span [-0.55, 0.55].
 
-    Parts that are closed keep their size: inside is where their winding number exceeds one half, so overlapping parts
-    become one solid without inner walls. Open shells have no inside; they become walls of 2 * 0.6 cells (eps = 0.6 *
-    1.1 / resolution on either side). What the flood from outside cannot reach is filled (unsigned distance and flood
-    fill as in the paper's data processing). Closed details thinner than a cell may be lost; when nothing else is left
-    the closed parts are thickened like shells. ValueError when no face is usable or the mesh leaves the grid.
+    Parts that are closed keep their size: inside is where their winding number is not zero, so overlapping parts become
+    one solid without inner walls, and parts that run through themselves keep all they enclose. Open shells have no
+    inside; they become walls of 2 * 0.6 cells (eps = 0.6 * 1.1 / resolution on either side). What is thinner than a
+    cell and has no node inside it (plates, ears, needles) is thickened to 2 * 0.87 cells, there alone. What the flood
+    from outside cannot reach is filled (unsigned distance and flood fill as in the paper's data processing). manifold3d
+    confirms the result. ValueError when no face is usable or the mesh leaves the grid.
     """
     parts = split_parts(mesh.vertices, mesh.faces)
     reach = float(np.abs(parts.vertices).max())
     if reach > GRID_EXTENT:
         raise ValueError(f"vertices reach {reach:.3f}, the grid {GRID_EXTENT}: bring the mesh into the box with to_box")
+    grid = grid_around(parts.vertices, resolution)
+    values, lost = signed_band(parts, grid)
+    thicken(values, lost, parts, grid)
+    fill(values)
+    closed = march(values, grid.origin, grid.spacing)
+    check_closed(closed)
+    return closed
+
+
+def grid_around(vertices: Float[np.ndarray, "v 3"], resolution: int) -> Grid:
+    """The nodes of the whole grid that lie within MARGIN of the vertices' bounds: all others are outside and free."""
     spacing = 2 * GRID_EXTENT / resolution
-    values = _signed_band(parts, resolution, spacing)
-    if not (values > 0).any():
-        thin = Parts(parts.vertices, parts.solid[:0], np.concatenate([parts.solid, parts.shell]))
-        values = _signed_band(thin, resolution, spacing)
-    values = np.where(_outside(values < 0), -np.abs(values), np.abs(values))
-    return march(values, -GRID_EXTENT, spacing)
+    low, high = (((corner + GRID_EXTENT) / spacing) for corner in (vertices.min(axis=0), vertices.max(axis=0)))
+    first = np.maximum(np.floor(low).astype(int) - MARGIN, 0)
+    last = np.minimum(np.ceil(high).astype(int) + MARGIN, resolution)
+    nx, ny, nz = (last - first + 1).tolist()
+    return Grid(first * spacing - GRID_EXTENT, (nx, ny, nz), spacing)
 
 
-def _signed_band(parts: Parts, resolution: int, spacing: float) -> Float[np.ndarray, "r r r"]:
-    """Distance to the solid (positive inside) or to the shells' offset, the larger of both, in cells.
+def signed_band(parts: Parts, grid: Grid) -> tuple[Float32[np.ndarray, "x y z"], Bool[np.ndarray, "x y z"]]:
+    """Distance to the solid (positive inside) or to the shells' offset, the larger of both, in cells; and which nodes
+    lie within THIN of the surface without an inner node beside them.
 
-    Off the band it is the band's width, with the right sign: marching cubes never interpolates there.
+    Where nothing reads the distance, the value is the band's width with the right sign. Without shells that is all but
+    the ends of edges that the surface cuts, and the nodes with no inner node beside them.
     """
     reach = 2 if len(parts.shell) else 1
-    solid, shell = ((parts.vertices[faces] + GRID_EXTENT) / spacing for faces in (parts.solid, parts.shell))
-    inside = winding_grid(solid, resolution + 1) > 0
-    band = near_surface(np.concatenate([solid, shell]), resolution + 1, reach)
-    query = np.stack(np.nonzero(band), axis=1) * spacing - GRID_EXTENT
-    value = np.full(len(query), -np.inf)
-    if len(solid):
-        distance = np.sqrt(igl.point_mesh_squared_distance(query, parts.vertices, parts.solid)[0]) / spacing
-        value = np.where(inside[band], distance, -distance)
-    if len(shell):
-        distance = np.sqrt(igl.point_mesh_squared_distance(query, parts.vertices, parts.shell)[0]) / spacing
-        value = np.maximum(value, SHELL - distance)
-    values = np.where(inside, reach, -reach).astype(np.float32)
-    values[band] = value
-    return values
+    solid, shell = (grid.indices(parts.vertices[faces]) for faces in (parts.solid, parts.shell))
+    inside = winding_grid(solid, grid.shape) != 0
+    band = near_surface(np.concatenate([solid, shell]), grid.shape, reach)
+    if not len(parts.shell):
+        beside = grow(inside, 1)
+        band &= _ends_of_cuts(inside) | ~beside
+    query = grid.places(band)
+    to_solid, to_shell = (distances(query, parts.vertices, faces, grid) for faces in (parts.solid, parts.shell))
+    values = np.where(inside, np.float32(reach), np.float32(-reach))
+    values[band] = np.maximum(np.where(inside[band], to_solid, -to_solid), SHELL - to_shell)
+    band[band] = np.minimum(to_solid, to_shell) < THIN
+    if len(parts.shell):
+        beside = grow(values > 0, 1)
+    return values, band & ~beside
 
 
-def _outside(free: Bool[np.ndarray, "x y z"]) -> Bool[np.ndarray, "x y z"]:
-    """Free nodes that the border reaches through free face neighbours."""
-    label, _ = ndimage.label(np.pad(free, 1, constant_values=True))
-    return (label == label[0, 0, 0])[1:-1, 1:-1, 1:-1]
+def _ends_of_cuts(inside: Bool[np.ndarray, "x y z"]) -> Bool[np.ndarray, "x y z"]:
+    """Nodes with a face neighbour on the other side."""
+    ends = np.zeros_like(inside)
+    for axis in range(3):
+        nodes, found = np.moveaxis(inside, axis, 0), np.moveaxis(ends, axis, 0)
+        cut = nodes[1:] != nodes[:-1]
+        found[1:] |= cut
+        found[:-1] |= cut
+    return ends
+
+
+def thicken(values: Float32[np.ndarray, "x y z"], lost: Bool[np.ndarray, "x y z"], parts: Parts, grid: Grid) -> None:
+    """Raises values, in place, to THIN minus the distance wherever the surface has no positive node beside it.
+
+    Such a place is a node of `lost`, within THIN of the surface, whose 27 neighbours are all not positive; the rule is
+    applied to the nodes within two of it.
+    """
+    if not lost.any():
+        return
+    around = grow(lost, 2)
+    wider = grow(around, 1)  # what is raised is read together with its neighbours
+    distance = distances(grid.places(wider), parts.vertices, np.concatenate([parts.solid, parts.shell]), grid)
+    known = values[wider]
+    if not len(parts.shell):
+        known = np.where(known > 0, distance, -distance)  # of nodes whose distance nobody had asked for
+    values[wider] = np.where(around[wider], np.maximum(known, THIN - distance), known)
+
+
+def fill(values: Float32[np.ndarray, "x y z"]) -> None:
+    """Turns the sign, in place, of the negative nodes that the border does not reach through face neighbours."""
+    free = np.pad(values < 0, 1, constant_values=True)
+    label, count = ndimage.label(free)
+    if count > 1:
+        enclosed = (free & (label != label[0, 0, 0]))[1:-1, 1:-1, 1:-1]
+        values[enclosed] *= -1
+
+
+def distances(
+    query: Float[np.ndarray, "n 3"], vertices: Float[np.ndarray, "v 3"], faces: Integer[np.ndarray, "f 3"], grid: Grid
+) -> Float[np.ndarray, " n"]:
+    """Exact distance to the triangles, in cells; infinite to none."""
+    if len(query) == 0 or len(faces) == 0:
+        return np.full(len(query), np.inf)
+    return np.sqrt(igl.point_mesh_squared_distance(query, vertices, faces)[0]) / grid.spacing

@@ -1,6 +1,5 @@
 """Reading and writing animated glTF: what goes in comes out, and broken files are refused by name."""
 
-import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -18,49 +17,6 @@ SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "animated_glb
 HALF = np.sqrt(0.5)
 CUBE = Mesh(np.array(trimesh.creation.box().vertices, np.float32), np.array(trimesh.creation.box().faces, np.int64))
 SLIDE = Track(0, "translation", np.array([0.0, 1.0]), np.array([[0.0, 0, 0], [2, 0, 0]]))
-ARRAYS = {"f": 5126, "B": 5121, "H": 5123, "I": 5125, "h": 5122}
-TYPES = {1: "SCALAR", 3: "VEC3", 4: "VEC4"}
-
-
-class Document:
-    """A glTF document made by hand, one data URI per accessor."""
-
-    def __init__(self) -> None:
-        self.json: dict[str, Any] = {"asset": {"version": "2.0"}, "buffers": [], "bufferViews": [], "accessors": []}
-
-    def view(self, content: bytes, **more: Any) -> int:
-        uri = "data:application/octet-stream;base64," + base64.b64encode(content).decode()
-        self.json["buffers"].append({"uri": uri, "byteLength": len(content)})
-        self.json["bufferViews"].append({"buffer": len(self.json["buffers"]) - 1, "byteLength": len(content), **more})
-        return len(self.json["bufferViews"]) - 1
-
-    def accessor(self, values: np.ndarray, **more: Any) -> int:
-        width = values.shape[1] if values.ndim > 1 else 1
-        kind = {"componentType": ARRAYS[values.dtype.char], "count": len(values), "type": TYPES[width]}
-        self.json["accessors"].append({"bufferView": self.view(values.tobytes()), **kind, **more})
-        return len(self.json["accessors"]) - 1
-
-    def slide(self, primitive: dict[str, Any], distance: float = 2.0, end: float = 1.0) -> None:
-        """The primitive on a node that slides along x."""
-        times = self.accessor(np.array([0, end], np.float32))
-        values = self.accessor(np.array([[0, 0, 0], [distance, 0, 0]], np.float32))
-        target = {"node": 0, "path": "translation"}
-        animation = {"samplers": [{"input": times, "output": values}], "channels": [{"sampler": 0, "target": target}]}
-        self.json |= {"nodes": [{"mesh": 0}], "meshes": [{"primitives": [primitive]}], "animations": [animation]}
-
-    def write(self, path: Path) -> Path:
-        path.write_text(json.dumps(self.json))
-        return path
-
-
-def sliding_square(path: Path, **changes: Any) -> Path:
-    """Two triangles that slide; `changes` replace entries of the document."""
-    document = Document()
-    corners = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], np.float32)
-    faces = document.accessor(np.array([0, 1, 2, 0, 2, 3], np.uint16))
-    document.slide({"attributes": {"POSITION": document.accessor(corners)}, "indices": faces})
-    document.json |= changes
-    return document.write(path)
 
 
 def test_a_child_of_a_turning_node_goes_round(tmp_path: Path) -> None:
@@ -98,8 +54,7 @@ def test_a_skin_with_inverse_binds_moves_like_the_rigid_parts_it_is_made_of(tmp_
     np.testing.assert_array_equal(first.faces, second.faces)
 
 
-def test_a_second_set_of_joints_counts(tmp_path: Path) -> None:
-    document = Document()
+def test_a_second_set_of_joints_counts(tmp_path: Path, document: Any) -> None:
     positions = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], np.float32)
     weights = np.tile(np.array([0, 0, 0, 255], np.uint8), (3, 1))
     attributes = {
@@ -126,8 +81,7 @@ def test_morph_targets_add_up_and_move_with_their_node(tmp_path: Path) -> None:
     np.testing.assert_allclose(np.sort(read.vertices, axis=1), np.sort(expected, axis=1), atol=1e-6)
 
 
-def test_a_sparse_target_moves_only_the_vertices_it_lists(tmp_path: Path) -> None:
-    document = Document()
+def test_a_sparse_target_moves_only_the_vertices_it_lists(tmp_path: Path, document: Any) -> None:
     positions = document.accessor(np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], np.float32))
     indices = {"bufferView": document.view(np.array([2], np.uint16).tobytes()), "componentType": 5123}
     values = {"bufferView": document.view(np.array([0, 0, 5], np.float32).tobytes())}
@@ -139,8 +93,7 @@ def test_a_sparse_target_moves_only_the_vertices_it_lists(tmp_path: Path) -> Non
     np.testing.assert_allclose(read.vertices[0], [[0, 0, 0], [1, 0, 0], [0, 1, 5]])
 
 
-def test_interleaved_and_quantised_positions_are_read(tmp_path: Path) -> None:
-    document = Document()
+def test_interleaved_and_quantised_positions_are_read(tmp_path: Path, document: Any) -> None:
     rows = np.zeros(3, [("position", "<i2", 3), ("pad", "<i2"), ("normal", "<f4", 3)])
     rows["position"] = [[0, 0, 0], [32767, 0, 0], [0, -32767, 0]]
     view = document.view(rows.tobytes(), byteStride=20)
@@ -153,8 +106,9 @@ def test_interleaved_and_quantised_positions_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode, order", [(5, [0, 1, 3, 2]), (6, [0, 1, 2, 3]), (4, [0, 1, 2, 0, 2, 3])])
-def test_strips_and_fans_make_the_same_square_as_triangles(tmp_path: Path, mode: int, order: list[int]) -> None:
-    document = Document()
+def test_strips_and_fans_make_the_same_square_as_triangles(
+    tmp_path: Path, document: Any, mode: int, order: list[int]
+) -> None:
     corners = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], np.float32)
     faces = document.accessor(np.array(order, np.uint8))
     document.slide({"attributes": {"POSITION": document.accessor(corners)}, "indices": faces, "mode": mode})
@@ -164,8 +118,7 @@ def test_strips_and_fans_make_the_same_square_as_triangles(tmp_path: Path, mode:
     np.testing.assert_allclose(square.face_normals, [[0, 0, 1]] * 2)
 
 
-def test_loose_triangles_become_one_closed_surface(tmp_path: Path) -> None:
-    document = Document()
+def test_loose_triangles_become_one_closed_surface(tmp_path: Path, document: Any) -> None:
     loose = CUBE.vertices[CUBE.faces].reshape(-1, 3)
     document.slide({"attributes": {"POSITION": document.accessor(loose)}})
     read = read_animation(document.write(tmp_path / "a.gltf"), 2)
@@ -186,10 +139,12 @@ def test_a_mirrored_node_keeps_its_faces_outward(tmp_path: Path) -> None:
     assert trimesh.Trimesh(read.vertices[1], read.faces, process=False).volume == pytest.approx(1, abs=1e-5)
 
 
-def test_the_default_clip_moves_most_and_others_are_had_by_name_or_number(tmp_path: Path) -> None:
+def test_the_default_clip_moves_most_and_others_are_had_by_name_or_number(
+    tmp_path: Path, document: Any, sliding_square: Any
+) -> None:
     path = sliding_square(tmp_path / "a.gltf")
     content = json.loads(path.read_text())
-    near, far = Document(), content["animations"][0]
+    near, far = document, content["animations"][0]
     near.json = content
     samplers = [{"input": 2, "output": near.accessor(np.array([[0, 0, 0], [0.5, 0, 0]], np.float32))}]
     content["animations"] = [{**far, "samplers": samplers, "name": "near"}, {**far, "name": "far"}]
@@ -232,7 +187,9 @@ def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
         ({"asset": {"version": "1.0"}}, "is glTF 1.0"),
     ],
 )
-def test_a_broken_file_is_refused_by_name(tmp_path: Path, changes: dict[str, Any], fault: str) -> None:
+def test_a_broken_file_is_refused_by_name(
+    tmp_path: Path, sliding_square: Any, changes: dict[str, Any], fault: str
+) -> None:
     with pytest.raises(ValueError, match=rf"broken\.gltf.*{fault}"):
         read_animation(sliding_square(tmp_path / "broken.gltf", **changes), 4)
 
@@ -248,9 +205,8 @@ def test_a_broken_file_is_refused_by_name(tmp_path: Path, changes: dict[str, Any
     ],
 )
 def test_a_useless_animation_is_refused(
-    tmp_path: Path, corner: list[float], distance: float, end: float, fault: str
+    tmp_path: Path, document: Any, corner: list[float], distance: float, end: float, fault: str
 ) -> None:
-    document = Document()
     positions = np.array([corner, [1, 0, 0], [3 * (fault[:4] == "only"), fault[:4] != "only", 0]], np.float32)
     document.slide({"attributes": {"POSITION": document.accessor(positions)}}, distance, end)
     with pytest.raises(ValueError, match=rf"bad\.gltf.*{fault}"):

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import trimesh
 
-from sculpt4d.data.gltf_file import GltfFile
-from sculpt4d.data.gltf_pose import pose, read_parts
+from sculpt4d.data.gltf_accessors import array
+from sculpt4d.data.gltf_pose import pose, read_model
 from sculpt4d.data.gltf_write import Node, Primitive, Scene, write_scene, write_sequence
 from sculpt4d.data.keyframes import Track
+from sculpt4d.data.materials import read_appearance
 from sculpt4d.data.shapes import block, ellipsoid
 from sculpt4d.types import Mesh
 
@@ -20,22 +21,25 @@ def test_a_sequence_shows_each_mesh_in_its_own_interval(tmp_path: Path) -> None:
     meshes = [ellipsoid((1, 1, 1)), Mesh(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int64)), CUBE]
     colors = [np.tile([[0.1, 0.5, 0.9]], (len(mesh.vertices), 1)) for mesh in meshes]
     write_sequence(tmp_path / "a.glb", meshes, fps=8, colors=colors)
-    file = GltfFile(tmp_path / "a.glb")
-    parts, _ = read_parts(file)
+    model = read_model(tmp_path / "a.glb")
+    file = model.file
     animation = file.items("animations")[0]
-    inputs = [file.array(sampler["input"])[:, 0] for sampler in animation["samplers"]]
+    inputs = [array(file, sampler["input"])[:, 0] for sampler in animation["samplers"]]
     assert {sampler["interpolation"] for sampler in animation["samplers"]} == {"STEP"}
     assert min(times[0] for times in inputs) == 0 and max(times[-1] for times in inputs) == pytest.approx(3 / 8)
     tracks = {
-        (row, "scale"): Track(row, "scale", times, file.array(sampler["output"]), "STEP")
+        (row, "scale"): Track(row, "scale", times, array(file, sampler["output"]).astype(np.float64), "STEP")
         for row, (times, sampler) in enumerate(zip(inputs, animation["samplers"], strict=True))
     }
     moments = np.array([0, 0.06, 0.124, 0.125, 0.19, 0.25, 0.3, 0.375])
-    seen, _ = pose(file, parts, tracks, moments)
+    seen, _ = pose(model, tracks, moments)
     first = len(meshes[0].vertices)
     np.testing.assert_array_equal(np.ptp(seen[:, :first], axis=(1, 2)) > 0, [1, 1, 1, 0, 0, 0, 0, 0])
     np.testing.assert_array_equal(np.ptp(seen[:, first:], axis=(1, 2)) > 0, [0, 0, 0, 0, 0, 1, 1, 1])
-    np.testing.assert_allclose(parts[0].colors, np.tile([0.1, 0.5, 0.9], (len(meshes[0].faces), 1)), atol=1e-3)
+    _, tints, _ = read_appearance(file, model.parts)
+    np.testing.assert_allclose(
+        tints[: len(meshes[0].faces)], np.tile([0.1, 0.5, 0.9], (len(meshes[0].faces), 1)), atol=1e-3
+    )
 
 
 def test_an_independent_reader_finds_the_same_mesh(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from sculpt4d.data import asset, prepare, store
+from sculpt4d.data.executors import Serial
 from sculpt4d.data.prepare import Job, PrepareSettings
 from sculpt4d.geometry.distance import signed_distance
 from sculpt4d.geometry.projection import project
@@ -96,7 +97,7 @@ def test_a_second_call_keeps_what_is_complete_and_other_settings_do_not(prepared
     record = first_object(prepared) / store.RECORD
     before = record.stat().st_mtime_ns
     again = prepare.prepare_synthetic(prepared, clips=4, holdout=1, settings=SMALL, workers=1)
-    assert not again.prepared and len(again.skipped) == len(store.object_names(prepared))
+    assert not again.prepared and len(again.present) == len(store.object_names(prepared))
     assert record.stat().st_mtime_ns == before
     job = Job(first_object(prepared).name, Path(), first_object(prepared), replace(SMALL, grid_res=48))
     assert not asset.is_prepared(job)
@@ -115,7 +116,7 @@ def test_a_broken_file_is_reported_and_the_others_are_prepared(prepared: Path, t
     good = next((prepared / "glb").glob("*.glb"))
     broken = tmp_path / "broken.glb"
     broken.write_bytes(good.read_bytes()[:300])
-    report = prepare.prepare_files([broken, good], tmp_path / "out", SMALL, workers=1)
+    report = prepare.prepare_files([broken, good], tmp_path / "out", SMALL, Serial())
     assert report.prepared == [good.stem]
     assert "broken.glb" in report.failed["broken"]
     assert json.loads((tmp_path / "out/report.json").read_text())["failed"] == report.failed
@@ -129,7 +130,7 @@ def test_a_full_disk_ends_the_run(prepared: Path, tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(prepare, "prepare_object", full)
     with pytest.raises(OSError, match="No space left"):
-        prepare.prepare_files([next((prepared / "glb").glob("*.glb"))], tmp_path, SMALL, workers=1)
+        prepare.prepare_files([next((prepared / "glb").glob("*.glb"))], tmp_path, SMALL, Serial())
 
 
 def test_input_is_a_file_a_folder_or_a_glob(prepared: Path) -> None:
@@ -147,7 +148,7 @@ def test_files_of_one_name_are_told_apart_by_their_folders(prepared: Path, tmp_p
     for path in paths:
         path.parent.mkdir()
         path.write_bytes(source)
-    report = prepare.prepare_files(paths, tmp_path / "out", SMALL, workers=1)
+    report = prepare.prepare_files(paths, tmp_path / "out", SMALL, Serial())
     assert report.prepared == ["one_a", "two_a"]
 
 
@@ -166,12 +167,12 @@ def test_the_script_prepares_a_file_and_says_in_one_line_what_is_wrong(prepared:
         f"hydra.run.dir={tmp_path / 'run'}",
     ]
     file = next((prepared / "glb").glob("*.glb"))
-    done = subprocess.run([*command, f"input={file}", *small], capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run([*command, f"source={file}", *small], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert store.object_names(tmp_path / "out") == (file.stem,)
-    failed = subprocess.run([*command, "input=nothing.glb"], capture_output=True, text=True, cwd=tmp_path)
+    failed = subprocess.run([*command, "source=nothing.glb"], capture_output=True, text=True, cwd=tmp_path)
     assert failed.returncode == 1
-    assert failed.stderr.startswith("error: input=nothing.glb") and "Traceback" not in failed.stderr
+    assert failed.stderr.startswith("error: source=nothing.glb") and "Traceback" not in failed.stderr
 
 
 @pytest.mark.parametrize("name", ["Fox.glb", "CesiumMilkTruck.glb", "AnimatedMorphCube/AnimatedMorphCube.gltf"])
@@ -179,6 +180,6 @@ def test_real_assets_go_through_whole(name: str, tmp_path: Path) -> None:
     path = SHARED / "data/animated_glb" / name
     if not path.is_file():
         pytest.skip(f"{name} is not at hand")
-    report = prepare.prepare_files([path], tmp_path, SMALL, workers=1)
+    report = prepare.prepare_files([path], tmp_path, SMALL, Serial())
     assert report.prepared == [path.stem], report.failed
     assert all(view[..., 3].any() for view in store.read_views(tmp_path / path.stem, range(3)))

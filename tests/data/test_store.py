@@ -9,12 +9,13 @@ import trimesh
 
 from sculpt4d.data import store
 from sculpt4d.data.cameras import choose_cameras
+from sculpt4d.data.record import UNRECORDED
 from sculpt4d.geometry.bounds import Box
 from sculpt4d.types import Mesh
 
 CAMERAS = choose_cameras(2, True, np.random.default_rng(0))
 BOX = Box(np.array([1.0, 2.0, 3.0], np.float32), 0.5)
-RECORD = store.UNRECORDED | {"name": "ball", "family": "balls"}
+RECORD = UNRECORDED | {"name": "ball", "family": "balls"}
 
 
 def frame(seed: int, points: int = 7) -> store.FrameData:
@@ -102,8 +103,15 @@ def test_of_two_processes_that_prepare_one_object_the_first_wins(
         with store.writing(target, CAMERAS, BOX) as early:
             early.add(frame(2))
             early.finish(RECORD)
-        # as if the early one had come between the late one's look and its move
-        monkeypatch.setattr(store.shutil, "rmtree", lambda path, **kwargs: None)
+        # as if the early one had come after the late one moved away what was there
+        move = store.os.replace
+
+        def without_moving_away(source: Path, destination: Path) -> None:
+            if source == target:
+                raise FileNotFoundError(source)
+            move(source, destination)
+
+        monkeypatch.setattr(store.os, "replace", without_moving_away)
     np.testing.assert_array_equal(store.read_surface(target, (0,))[0][0], frame(2).random.astype(np.float16))
 
 

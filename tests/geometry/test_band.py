@@ -18,6 +18,6 @@ def test_every_node_within_reach_of_a_triangle_is_in_the_band(reach, seed, size)
     nodes = np.stack(np.meshgrid(*[np.arange(16.0)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
     squared, _, closest = igl.point_mesh_squared_distance(nodes, triangles.reshape(-1, 3), np.arange(12).reshape(4, 3))
     near = np.abs(closest - nodes).max(axis=1) <= reach - 1e-3
-    band = near_surface(triangles, 16, reach).reshape(-1)
+    band = near_surface(triangles, (16,) * 3, reach).reshape(-1)
     assert band[near].all()
     assert squared[band].max(initial=0) <= 3 * (reach + 1.01) ** 2
