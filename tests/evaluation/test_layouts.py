@@ -1,5 +1,6 @@
 """One synthetic folder in each layout is read as the same motion; what cannot be read is named."""
 
+import base64
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import trimesh
 
 from sculpt4d.data.gltf_write import Node, Primitive, Scene, write_scene, write_sequence
 from sculpt4d.data.keyframes import Track
-from sculpt4d.evaluation.layouts import find_motion, find_motions, natural
+from sculpt4d.evaluation.layouts import files_of, find_motion, find_motions, natural
 from sculpt4d.evaluation.motion import Cloud
 from sculpt4d.evaluation.reading import read_frame, read_motion
 from sculpt4d.generation.export import write_obj
@@ -197,9 +198,69 @@ def test_damaged_files_are_named(name: str, content: bytes, tmp_path: Path) -> N
         read_motion(found, 4)
 
 
-def test_two_series_of_one_length_are_refused(shapes: SimpleNamespace, tmp_path: Path) -> None:
-    for number, mesh in enumerate(frames_of(shapes, 2)):
-        save(tmp_path / f"coarse_{number}.obj", mesh)
-        save(tmp_path / f"fine_{number}.obj", mesh)
-    with pytest.raises(ValueError, match=r"several series.*coarse_#.obj"):
+def test_two_series_of_one_length_are_refused_until_one_is_chosen(shapes: SimpleNamespace, tmp_path: Path) -> None:
+    for number, mesh in enumerate(frames_of(shapes)):
+        save(tmp_path / f"{number:03d}_baseline_sample.glb", mesh)
+        save(tmp_path / f"{number:03d}_texture_consistency_sample.glb", mesh)
+    with pytest.raises(ValueError, match=r"several series.*#_baseline_sample.glb.*pattern='"):
         find_motion(tmp_path)
+    found = find_motions(tmp_path, "*_texture_*.glb")[tmp_path.name]
+    assert [file.name for file in found.files] == [f"{k:03d}_texture_consistency_sample.glb" for k in range(FRAMES)]
+    with pytest.raises(FileNotFoundError, match="matches pattern"):
+        find_motions(tmp_path, "*.obj")
+
+
+def test_the_only_subfolder_with_a_motion_is_read(shapes: SimpleNamespace, tmp_path: Path) -> None:
+    (tmp_path / "a" / "images").mkdir(parents=True)
+    (tmp_path / "a" / "images" / "0.png").touch()
+    series(".obj")(tmp_path / "a" / "meshes", frames_of(shapes, 3))
+    found = find_motions(tmp_path)["a"]
+    assert len(found.files) == 3 and "subfolder meshes" in found.notes[0]
+    series(".obj")(tmp_path / "a" / "smooth", frames_of(shapes, 3))
+    assert "meshes, smooth" in find_motions(tmp_path)["a"].notes[0]
+    assert len(find_motions(tmp_path, "smooth/*")["a"].files) == 3
+
+
+def test_one_name_for_two_things_is_no_choice_of_ours(shapes: SimpleNamespace, tmp_path: Path) -> None:
+    series(".obj")(tmp_path / "a", frames_of(shapes, 3))
+    np.save(tmp_path / "a.npy", np.zeros((3, 5, 3)))
+    found = find_motions(tmp_path)["a"]
+    assert found.kind == "unreadable" and "holds a twice" in found.notes[0]
+
+
+def test_a_prepared_set_is_its_prepared_objects(nano_data: Path) -> None:
+    found = find_motions(nano_data / "synthetic")
+    assert {motion.kind for motion in found.values()} == {"prepared"}
+
+
+def test_files_beside_a_gltf_belong_to_it(shapes: SimpleNamespace, tmp_path: Path) -> None:
+    save(tmp_path / "mesh_0.glb", shapes.cube())
+    (tmp_path / "mesh_0.gltf").write_text(json.dumps({"asset": {"version": "2.0"}, "buffers": [{"uri": "a%20b.bin"}]}))
+    (tmp_path / "mesh_0.glb").unlink()
+    found = find_motion(tmp_path)
+    assert found is not None
+    assert [file.name for file in files_of(found)] == ["mesh_0.gltf", "a b.bin"]
+
+
+def test_whole_numbers_of_a_quantised_mesh_are_put_back_to_scale(tmp_path: Path) -> None:
+    corners = np.array([[0, 0, 0], [32767, 0, 0], [0, -32767, 0]], "<i2")
+    content = np.pad(corners, ((0, 0), (0, 1))).tobytes() + np.arange(4, dtype="<u2").tobytes()
+    views = [{"buffer": 0, "byteLength": 24, "byteStride": 8}, {"buffer": 0, "byteOffset": 24, "byteLength": 8}]
+    position = {"bufferView": 0, "componentType": 5122, "normalized": True, "count": 3, "type": "VEC3"}
+    header = {
+        "asset": {"version": "2.0"},
+        "extensionsUsed": ["KHR_mesh_quantization"],
+        "extensionsRequired": ["KHR_mesh_quantization"],
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"mesh": 0, "scale": [2, 2, 2]}],
+        "meshes": [{"primitives": [{"attributes": {"POSITION": 0}, "indices": 1}]}],
+        "accessors": [
+            {**position, "min": [0, -1, 0], "max": [1, 0, 0]},
+            {"bufferView": 1, "componentType": 5123, "count": 3, "type": "SCALAR"},
+        ],
+        "bufferViews": views,
+        "buffers": [{"byteLength": 32, "uri": "data:;base64," + base64.b64encode(content).decode()}],
+    }
+    (tmp_path / "a.gltf").write_text(json.dumps(header))
+    mesh = read_frame(tmp_path / "a.gltf")
+    assert mesh.vertices.tolist() == [[0, 0, 0], [2, 0, 0], [0, -2, 0]]
