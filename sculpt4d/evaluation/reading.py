@@ -1,5 +1,6 @@
 """A found layout to meshes or clouds in memory."""
 
+import gc
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from sculpt4d.evaluation.splats import is_cloud, read_cloud
 from sculpt4d.types import Mesh
 
 PACKED = {DRACO, *MESHOPT, "KHR_mesh_quantization"}  # what trimesh leaves out or reads as whole numbers
+LARGE = 1 << 24  # bytes of a file after which memory is given back at once
 BLOCK = 1 << 16  # rows of a text file held as Python objects
 
 
@@ -41,12 +43,26 @@ def read_motion(found: Found, moments: int, tracked: bool = False) -> Motion:
         return Motion(_arrays(found.files), found.kind, found.fps, notes=found.notes)
     if found.kind == "prepared":
         return _prepared(found, tracked)
-    frames = tuple(read_frame(path) for path in found.files)
+    frames = _read_frames(found.files)
     clouds = sum(isinstance(frame, Cloud) for frame in frames)
     notes = found.notes
     if clouds:
         notes = (*notes, f"{clouds} of {len(frames)} frames are points without faces, drawn by their opacity")
     return Motion(frames, found.kind, found.fps, notes=notes)
+
+
+def _read_frames(files: Sequence[Path]) -> tuple[Frame, ...]:
+    """All frames; equal faces are held once, which they are most of the memory of."""
+    frames: list[Frame] = []
+    for path in files:
+        frame = read_frame(path)
+        if path.stat().st_size > LARGE:
+            gc.collect()  # trimesh's meshes are cycles, which would all wait for a collector that counts objects alone
+        last = frames[-1] if frames else None
+        if isinstance(frame, Mesh) and isinstance(last, Mesh) and np.array_equal(frame.faces, last.faces):
+            frame = Mesh(frame.vertices, last.faces)
+        frames.append(frame)
+    return tuple(frames)
 
 
 def read_frame(path: Path) -> Frame:
