@@ -12,16 +12,19 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from scipy.spatial import cKDTree
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from sculpt4d.evaluation.coarsen import coarsen
+from sculpt4d.evaluation.motion import Cloud, Frame, Sided
+from sculpt4d.evaluation.nearest import Index, plant
 from sculpt4d.geometry.occupancy import occupancy
 from sculpt4d.geometry.surface import carry, sample_surface
-from sculpt4d.types import Mesh, MeshSequence
+from sculpt4d.types import Mesh
 
 FAILED_CHAMFER = 2 * 3**0.5  # a frame without a surface costs the diagonal of the box; its F-score and IoU are 0
+SOLID_FACES = 1_000_000  # a finer mesh is coarsened for its solid, which bounds time and memory; its points are not
 
 
 class Summary(NamedTuple):
@@ -34,11 +37,15 @@ class Summary(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Surface:
-    """One frame's mesh with `points` (n, 3) drawn on it; n = 0 marks a frame in which nothing usable was found."""
+    """One frame's mesh with `points` (n, 3) drawn on it; n = 0 marks a frame in which nothing usable was found.
 
-    mesh: Mesh
+    A cloud of points has no mesh, and no solid. engine: of nearest.py.
+    """
+
+    mesh: Mesh | None
     points: Float[np.ndarray, "n 3"]
     solids: dict[int, Bool[np.ndarray, "r r r"]] = field(default_factory=dict, repr=False)
+    engine: str = "scipy"
 
     @property
     def failed(self) -> bool:
@@ -46,14 +53,16 @@ class Surface:
         return len(self.points) == 0
 
     @cached_property
-    def tree(self) -> cKDTree:
+    def index(self) -> Index:
         """The points, ready for exact nearest-neighbour queries."""
-        return cKDTree(self.points)
+        return plant(self.points, self.engine)
 
     def solid(self, resolution: int) -> Bool[np.ndarray, "r r r"]:
         """Cells of [-1, 1]^3 whose centre lies inside, computed once."""
+        if self.mesh is None:
+            raise ValueError("a cloud of points encloses nothing: compare its solid with nothing")
         if resolution not in self.solids:
-            self.solids[resolution] = occupancy(self.mesh, resolution)
+            self.solids[resolution] = occupancy(coarsen(self.mesh, SOLID_FACES), resolution)
         return self.solids[resolution]
 
 
@@ -72,19 +81,43 @@ class Pair:
 
 def nearest(points: Surface, among: Surface) -> Float[np.ndarray, " n"]:
     """Distance of every point of one surface to the nearest point of the other, exact."""
-    return among.tree.query(points.points)[0]
+    return among.index(points.points)[0]
 
 
-def draw_points(sequence: MeshSequence, count: int, seed: Sequence[int]) -> tuple[Surface, ...]:
-    """`count` points per frame, uniform by area; a frame's points depend on `seed` and its number alone."""
+def draw_points(sequence: Sided, count: int, seed: tuple[int, int], engine: str = "scipy") -> tuple[Surface, ...]:
+    """`count` points per frame; a frame's points depend on `seed` (of the run, of the side) and its number alone.
+
+    Of a mesh they are uniform by area, of a cloud as `draw_from_cloud` says.
+    """
     surfaces = []
-    for number, mesh in enumerate(sequence.frames):
+    for number, frame in enumerate(sequence.frames):
         points = np.zeros((0, 3), np.float32)
-        if has_surface(mesh):
-            drawn = sample_surface(mesh.vertices, mesh.faces, count, np.random.default_rng([*seed, number]))
-            points = carry(drawn, mesh.vertices[None], mesh.faces)[0]
-        surfaces.append(Surface(mesh, points))
+        if isinstance(frame, Cloud):
+            points = draw_from_cloud(frame, count, seed, number)
+        elif has_surface(frame):
+            drawn = sample_surface(frame.vertices, frame.faces, count, np.random.default_rng([*seed, number]))
+            points = carry(drawn, frame.vertices[None], frame.faces)[0]
+        surfaces.append(Surface(frame if isinstance(frame, Mesh) else None, points, engine=engine))
     return tuple(surfaces)
+
+
+def draw_from_cloud(cloud: Cloud, count: int, seed: tuple[int, int], number: int) -> Float[np.ndarray, "n 3"]:
+    """Equal weights: rows drawn without repetition, all when there are no more; the two sides take them from the two
+    ends of one permutation, so that a cloud measured against itself shares no point while it has 2 `count`.
+    Other weights: rows drawn with probabilities in their proportion, with repetition.
+    """
+    points, weights = cloud.points[cloud.usable], cloud.weights[cloud.usable].astype(np.float64)
+    if not len(points):
+        return np.zeros((0, 3), np.float32)
+    if np.ptp(weights) == 0:
+        rows = np.random.default_rng([seed[0], number]).permutation(len(points))
+        return points[rows[:count] if seed[1] == 0 else rows[-count:]]
+    return points[np.random.default_rng([*seed, number]).choice(len(points), count, p=weights / weights.sum())]
+
+
+def frame_failed(frame: Frame) -> bool:
+    """Whether nothing can be drawn on it."""
+    return not frame.usable.any() if isinstance(frame, Cloud) else not has_surface(frame)
 
 
 def has_surface(mesh: Mesh) -> bool:
@@ -125,12 +158,15 @@ def fscore(pair: Pair, radius: float) -> float:
 
 
 def solid_iou(pair: Pair, resolution: int) -> float:
-    """Cells inside both over cells inside either; 0 for a failed frame."""
+    """Cells inside both over cells inside either; 0 for a failed frame, NaN where a side is a cloud of points or the
+    truth holds no cell.
+    """
+    if pair.truth.mesh is None or pair.predicted.mesh is None or not pair.truth.solid(resolution).any():
+        return float("nan")
     if pair.predicted.failed:
         return 0.0
     predicted, truth = pair.predicted.solid(resolution), pair.truth.solid(resolution)
-    either = (predicted | truth).sum()
-    return float((predicted & truth).sum() / either) if either else 0.0
+    return float((predicted & truth).sum() / (predicted | truth).sum())
 
 
 def summarize(values: Sequence[float] | Float[Tensor, " n"]) -> Summary:
@@ -183,7 +219,10 @@ class FScore(Metric):
 
 
 class SolidIoU(Metric):
-    """Intersection over union of the solids on a grid over [-1, 1]^3; `update` takes the frames of one object."""
+    """Intersection over union of the solids on a grid over [-1, 1]^3; `update` takes the frames of one object.
+
+    Frames whose truth holds no cell have none; an object without any other is NaN.
+    """
 
     is_differentiable, higher_is_better, full_state_update = False, True, False
     values: list[Tensor]
@@ -195,15 +234,18 @@ class SolidIoU(Metric):
 
     def update(self, frames: Sequence[Pair]) -> None:
         """Add one object."""
-        iou = np.mean([solid_iou(pair, self.resolution) for pair in frames])
-        self.values.append(torch.tensor([iou], dtype=torch.float64))
+        frames_iou = np.array([solid_iou(pair, self.resolution) for pair in frames])
+        known = frames_iou[np.isfinite(frames_iou)]
+        self.values.append(torch.tensor([known.mean() if len(known) else np.nan], dtype=torch.float64))
 
     def compute(self) -> Summary:
         """Mean over the objects of all processes."""
         return summarize(dim_zero_cat(self.values).cpu())
 
 
-def geometry_metrics(radius: float, radii: Sequence[float], resolution: int) -> dict[str, Metric]:
-    """The metrics of the paper by name, and the F-score at further `radii` (`fscore_0.05`)."""
-    metrics: dict[str, Metric] = {"chamfer": Chamfer(), "fscore": FScore(radius), "iou": SolidIoU(resolution)}
+def geometry_metrics(radius: float, radii: Sequence[float], resolution: int | None) -> dict[str, Metric]:
+    """The metrics of the paper by name, and the F-score at further `radii` (`fscore_0.05`). No resolution, no IoU."""
+    metrics: dict[str, Metric] = {"chamfer": Chamfer(), "fscore": FScore(radius)}
+    if resolution is not None:
+        metrics["iou"] = SolidIoU(resolution)
     return metrics | {f"fscore_{further:g}": FScore(further) for further in radii}

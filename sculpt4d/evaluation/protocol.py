@@ -1,73 +1,112 @@
-"""The constants of an evaluation, and one sequence measured by them.
+"""The constants of an evaluation, and one sequence measured by them, frame by frame.
 
 The paper follows ShapeGen4D, whose evaluation code is not public; the constants are our reading, fitted to the
-published pairs of Chamfer and F-score, and every result file states them.
+published pairs of Chamfer and F-score, and every result file states them. ActionBench's own are in actionbench.py.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import numpy as np
+from jaxtyping import Float
 from torchmetrics import Metric
 
+from sculpt4d.evaluation.alignment import Alignment, Rigid, Similarity
 from sculpt4d.evaluation.metrics import FAILED_CHAMFER, Surface, draw_points, geometry_metrics, pair_frames
+from sculpt4d.evaluation.motion import Motion, Sided, moved, points_of
 from sculpt4d.evaluation.stability import Course, follow, stability
+from sculpt4d.evaluation.temporal import compare_departures, departures
 from sculpt4d.types import Mesh, MeshSequence
 
 DEFINITIONS: Mapping[str, str] = MappingProxyType(
     {
         "chamfer": "mean nearest distance from prediction to truth plus the same from truth to prediction, un-squared",
         "fscore": "harmonic mean of the shares of points nearer than the radius",
-        "iou": "solid occupancy at the cell centres of a grid over [-1, 1]^3",
+        "iou": "solid occupancy at cell centres of a grid over [-1, 1]^3; open or non-manifold meshes by generalised "
+        "winding number; frames whose truth holds no cell are left out",
         "jitter": "mean |second difference| over time; volume and area over the true mean, centroid in box units",
         "jitter_error": "the same of prediction minus truth",
+        "identity_drift": "mean over later frames of |Chamfer distance to frame 0, prediction minus truth|",
+        "flicker": "mean Chamfer distance of neighbouring frames",
+        "flicker_error": "mean |the same, prediction minus truth|",
         "average": "mean over frames, then over sampling seeds, then over objects",
         "error": "standard error over objects",
         "spread": "standard deviation over sampling seeds of the mean over objects",
-        "alignment": "none: predictions are compared where they lie",
         "failed_frame": f"no surface: chamfer {FAILED_CHAMFER:.4f}, fscore 0, iou 0, volume 0, centroid 0",
     }
 )
+BOXES = {
+    "clip": "the longest side of the true animation becomes [-1, 1], the prediction moves along",
+    "first_frame": "the longest side of frame 0 becomes [-1, 1], of truth and prediction each by its own",
+    "none": "coordinates stay as they are",
+}
+STABILITY = tuple(f"{what}_jitter{kind}" for what in ("volume", "area", "centroid") for kind in ("", "_error"))
+NO_SOLID = "a cloud of points encloses nothing"
+HOLLOW = "the ground truth encloses nothing"
+SHORT = "the clip has too few frames: jitter is of three, drift and flicker are of two"
+NEVER = "no two frames that are compared both have a surface"
+ALIGNMENTS = {
+    type(None): "none: predictions are compared where they lie",
+    Similarity: "one similarity (rotation, shift, isotropic scale) found on frame 0 by ICP in both directions from 24 "
+    "axis-aligned starts, applied to all frames",
+    Rigid: "one rigid motion found by ICP on frame 0 from the identity, then one scale; applied to all frames",
+}
 
 
 @dataclass(frozen=True)
 class Protocol:
     """points: drawn on every frame of either side, uniform by area. radius: of the F-score; radii: further ones.
-    resolution: cells along an axis of the occupancy grid. box: `clip` scales truth and prediction alike so that the
-    longest side of the true animation is exactly [-1, 1]; `none` leaves both as they are. seed: of the drawn points.
+    resolution: cells along an axis of the occupancy grid, None for no IoU. box: a name of `BOXES`. alignment: of the
+    prediction, before it is measured. seed: of the drawn points.
     """
 
+    name: str = "holdout"
     points: int = 10_000
     radius: float = 0.02
     radii: Sequence[float] = (0.01, 0.03, 0.05, 0.1)
-    resolution: int = 64
+    resolution: int | None = 64
     box: str = "clip"
+    alignment: Alignment | None = None
     seed: int = 0
+
+    tracked = False  # the closed meshes of a prepared object are its truth
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "radii", tuple(self.radii))
         if self.points < 1:
             raise ValueError(f"protocol.points={self.points}: at least one point is needed")
-        if self.resolution < 1:
+        if self.resolution is not None and self.resolution < 1:
             raise ValueError(f"protocol.resolution={self.resolution}: at least one cell is needed")
-        if min(self.radius, *self.radii) <= 0:
+        if min([self.radius, *self.radii]) <= 0:
             raise ValueError(f"protocol.radius={self.radius}, radii={self.radii}: radii must be positive")
-        if self.box not in ("clip", "none"):
-            raise ValueError(f"protocol.box={self.box}: must be clip or none")
+        if self.box not in BOXES:
+            raise ValueError(f"protocol.box={self.box}: must be clip, first_frame or none")
 
     def metrics(self) -> dict[str, Metric]:
         """Chamfer, F-scores and IoU with these constants."""
         return geometry_metrics(self.radius, self.radii, self.resolution)
 
+    def definitions(self) -> dict[str, str]:
+        """Every quantity and rule in words."""
+        return {**DEFINITIONS, "box": BOXES[self.box], "alignment": ALIGNMENTS[type(self.alignment)]}
+
+    def judge(self, truth: Sided, engine: str = "scipy") -> "Judge":
+        """The truth made ready, for an engine of nearest.py. Raises ValueError when it is empty."""
+        return Judge(truth, self, engine=engine)
+
 
 @dataclass(frozen=True)
 class Scores:
-    """One sequence against its truth. values: quantity by name, mean over frames; failures: frames without surface."""
+    """One sequence against its truth. values: quantity by name, mean over frames; failures: frames without surface.
+
+    absent: why a quantity is NaN.
+    """
 
     values: Mapping[str, float]
     frames: int
     failures: int
+    absent: Mapping[str, str] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> float:
         return self.values[name]
@@ -76,53 +115,112 @@ class Scores:
 class Judge:
     """A true sequence, made ready once, against which any number of predictions are measured."""
 
-    def __init__(self, truth: MeshSequence, protocol: Protocol, metrics: Mapping[str, Metric] | None = None) -> None:
-        self.protocol = protocol
+    def __init__(
+        self,
+        truth: Sided,
+        protocol: Protocol,
+        metrics: Mapping[str, Metric] | None = None,
+        engine: str = "scipy",
+    ) -> None:
+        self.protocol, self.engine = protocol, engine
         self.metrics = protocol.metrics() if metrics is None else metrics
-        self.box = clip_box(truth) if protocol.box == "clip" else (np.zeros(3), 1.0)
-        moved = into_box(truth, *self.box)
-        self.truth = draw_points(moved, protocol.points, (protocol.seed, 0))
-        self.course = follow(moved)
+        self.box = own_box(truth, protocol.box)
+        self.inside = into_box(truth, *self.box)
+        self.truth = self._draw(self.inside, 0)
+        self.course = _course(self.inside)
+        self.departures = departures(self.truth)
 
-    def score(self, predicted: MeshSequence) -> Scores:
-        """Metrics and stability of a prediction. Raises ValueError when the frame counts differ."""
-        moved = into_box(predicted, *self.box)
-        return self._compare(draw_points(moved, self.protocol.points, (self.protocol.seed, 1)), follow(moved))
+    def score(self, predicted: Sided) -> Scores:
+        """Metrics and stability of a prediction. Raises ValueError when frame counts differ, or when the protocol needs
+        a first frame and the prediction has none.
+        """
+        box = own_box(predicted, "first_frame") if self.protocol.box == "first_frame" else self.box
+        placed = self._align(into_box(predicted, *box))
+        return self._compare(self._draw(placed, 1), _course(placed))
 
     def floor(self) -> Scores:
         """The truth against itself, drawn twice: what a perfect prediction gets, and the jitter of true motion."""
-        truth = MeshSequence(tuple(surface.mesh for surface in self.truth))
-        again = draw_points(truth, self.protocol.points, (self.protocol.seed, 1))
+        again = self._draw(self.inside, 1)
         known = tuple(replace(new, solids=old.solids) for new, old in zip(again, self.truth, strict=True))
         return self._compare(known, self.course)
 
-    def _compare(self, predicted: Sequence[Surface], course: Course) -> Scores:
+    def _draw(self, motion: Motion, side: int) -> tuple[Surface, ...]:
+        return draw_points(motion, self.protocol.points, (self.protocol.seed, side), self.engine)
+
+    def _align(self, predicted: Motion) -> Motion:
+        alignment = self.protocol.alignment
+        if alignment is None:
+            return predicted
+        first, truth = Motion(predicted.frames[:1]), self.truth[0].points
+        (drawn,) = draw_points(first, alignment.points, (self.protocol.seed, 1))
+        if drawn.failed:
+            raise ValueError("frame 0 of the prediction has no surface: it cannot be aligned")
+        if self.truth[0].failed:
+            raise ValueError("frame 0 of the ground truth has no surface: nothing can be aligned to it")
+        source = drawn.points
+        if isinstance(alignment, Rigid):
+            source = points_of(first.frames[0])
+            source = source[np.isfinite(source).all(axis=1)]
+        place = alignment.fit(source, truth, self.protocol.seed)
+        return replace(predicted, frames=tuple(moved(frame, place(points_of(frame))) for frame in predicted.frames))
+
+    def _compare(self, predicted: Sequence[Surface], course: Course | None) -> Scores:
         frames = pair_frames(predicted, self.truth)
         values = {name: float(metric(frames).mean) for name, metric in self.metrics.items()}
-        failures = sum(surface.failed for surface in predicted)
-        return Scores(values | stability(course, self.course), len(frames), failures)
+        solid = False
+        if course is not None and self.course is not None:
+            values, solid = values | stability(course, self.course), True
+        else:
+            values |= dict.fromkeys([*values.keys() & {"iou"}, *STABILITY], float("nan"))
+        values |= compare_departures(departures(predicted), self.departures)
+        absent = {name: _reason(name, len(frames), solid) for name, value in values.items() if np.isnan(value)}
+        return Scores(values, len(frames), sum(surface.failed for surface in predicted), absent)
 
 
-def evaluate_sequence(predicted: MeshSequence, truth: MeshSequence, protocol: Protocol) -> Scores:
+def evaluate_sequence(predicted: Sided, truth: Sided, protocol: Protocol) -> Scores:
     """All quantities of one prediction. Raises ValueError when the frame counts differ or a true frame is empty."""
     return Judge(truth, protocol).score(predicted)
 
 
-def sampling_floor(truth: MeshSequence, protocol: Protocol) -> Scores:
+def sampling_floor(truth: Sided, protocol: Protocol) -> Scores:
     """All quantities of the truth against itself, with two independent drawings of points."""
     return Judge(truth, protocol).floor()
 
 
-def clip_box(sequence: MeshSequence) -> tuple[np.ndarray, float]:
+def own_box(sequence: Sided, rule: str) -> tuple[Float[np.ndarray, "3"], float]:
+    """Centre and half extent that a rule of `BOXES` takes from a sequence."""
+    if rule == "none":
+        return np.zeros(3), 1.0
+    return clip_box(Motion(sequence.frames[:1]) if rule == "first_frame" else sequence)
+
+
+def clip_box(sequence: Sided) -> tuple[Float[np.ndarray, "3"], float]:
     """Centre (3,) of the bounds over all frames and half of their longest side. Raises ValueError when empty."""
-    points = np.concatenate([mesh.vertices for mesh in sequence.frames]).astype(np.float64)
+    points = np.concatenate([points_of(frame) for frame in sequence.frames]).astype(np.float64)
     if len(points) == 0 or not np.isfinite(points).all():
-        raise ValueError("the true sequence is empty or not finite: prepare the object again")
+        raise ValueError("the sequence is empty or not finite, so it has no box: prepare or export the object again")
     low, high = points.min(axis=0), points.max(axis=0)
-    return (low + high) / 2, float((high - low).max() / 2)
+    half = float((high - low).max() / 2)
+    if half == 0:
+        raise ValueError("all vertices of the sequence coincide: there is no box")
+    return (low + high) / 2, half
 
 
-def into_box(sequence: MeshSequence, center: np.ndarray, scale: float) -> MeshSequence:
+def into_box(sequence: Sided, center: Float[np.ndarray, "3"], scale: float) -> Motion:
     """The sequence moved and scaled so that `center` is the origin and `scale` is one."""
-    meshes = (Mesh(((m.vertices - center) / scale).astype(np.float32), m.faces) for m in sequence.frames)
-    return MeshSequence(tuple(meshes), sequence.fps)
+    return Motion(tuple(moved(frame, (points_of(frame) - center) / scale) for frame in sequence.frames))
+
+
+def _reason(name: str, frames: int, solid: bool) -> str:
+    """Why a quantity is not a number."""
+    if name in ("iou", *STABILITY) and not solid:
+        return NO_SOLID
+    if frames < (3 if name in STABILITY else 2) and name != "iou":
+        return SHORT
+    return HOLLOW if name == "iou" or name in STABILITY else NEVER
+
+
+def _course(motion: Motion) -> Course | None:
+    """None where a frame is a cloud."""
+    meshes = tuple(frame for frame in motion.frames if isinstance(frame, Mesh))
+    return follow(MeshSequence(meshes)) if len(meshes) == len(motion.frames) else None

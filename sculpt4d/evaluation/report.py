@@ -10,19 +10,10 @@ from typing import Any
 
 from rich.console import Console
 
-COLUMNS = ("chamfer", "iou", "fscore", "volume_jitter_error", "centroid_jitter_error", "area_jitter_error")
-HEADINGS = ("Chamfer ↓", "IoU ↑", "F-score ↑", "volume jitter ↓", "centroid jitter ↓", "area jitter ↓")
-DECIDING = ("chamfer", "volume_jitter_error", "centroid_jitter_error")  # lower is better in all of them
+from sculpt4d.evaluation.published import GEOMETRY, shown
 
-# Sculpt4D, main results: 50 held-out Objaverse models, 16 frames, the full-size base. Not comparable with other data.
-PUBLISHED: Mapping[str, Mapping[str, float]] = {
-    "Hunyuan3D, per frame": {"chamfer": 0.1220, "iou": 0.3125, "fscore": 0.2820},
-    "Hunyuan3D, shared noise": {"chamfer": 0.1231, "iou": 0.3176, "fscore": 0.2883},
-    "V2M4": {"chamfer": 0.1268, "iou": 0.3071, "fscore": 0.2909},
-    "L4GM": {"chamfer": 0.1655, "fscore": 0.2033},
-    "GVFD": {"chamfer": 0.4235, "fscore": 0.0717},
-    "Sculpt4D": {"chamfer": 0.1052, "iou": 0.3381, "fscore": 0.3137},
-}
+COLUMNS = tuple(GEOMETRY)
+DECIDING = ("chamfer", "volume_jitter_error", "centroid_jitter_error")  # lower is better in all of them
 
 
 @dataclass(frozen=True)
@@ -41,6 +32,7 @@ class Row:
     floor: Mapping[str, float]
     by_object: Mapping[str, Mapping[str, float]]
     settings: Mapping[str, Any]
+    failed_objects: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -87,23 +79,46 @@ def read_row(path: Path) -> Row:
         floor=_numbers(record["floor"]),
         by_object=by_object,
         settings=record["settings"],
+        # a run on the holdout counts objects with failed frames; one on folders names those it could not measure
+        failed_objects=failed if isinstance(failed := record.get("failed_objects"), dict) else {},
     )
 
 
 def table(rows: Sequence[Row], published: bool = True) -> str:
-    """Markdown: runs with ± standard error over objects, truth against itself, the paper marked. Jitter: its error."""
-    lines = ["| method | objects | " + " | ".join(HEADINGS) + " | failed frames |"]
-    lines.append("|---|---|" + "---|" * (len(COLUMNS) + 1))
+    """Markdown: runs with ± standard error over objects, truth against itself, the paper marked. Jitter: its error.
+
+    `n/a`: no object has the quantity. Raises ValueError when the rows were measured by different protocols.
+    """
+    refuse_mixed(rows)
+    names = shown(rows[0].settings["protocol"].get("name") if rows else None)
+    lines = ["| method | objects | " + " | ".join(names.columns.values()) + " | failed frames |"]
+    lines.append("|---|---|" + "---|" * (len(names.columns) + 1))
     for row in rows:
-        cells = [f"{_format(row.mean[name])} ± {_format(row.error[name])}" for name in COLUMNS]
-        lines.append(f"| {row.name} | {row.objects} | {' | '.join(cells)} | {row.failures} of {row.frames} |")
+        cells = [_cell(row, name) for name in names.columns]
+        objects = f"{row.objects} of {row.objects + len(row.failed_objects)}" if row.failed_objects else row.objects
+        lines.append(f"| {row.name} | {objects} | {' | '.join(cells)} | {row.failures} of {row.frames} |")
     if rows:
-        cells = [_format(rows[0].floor[name]) for name in COLUMNS]
+        cells = [_format(rows[0].floor.get(name, math.nan)) for name in names.columns]
         lines.append(f"| *truth against itself* | {rows[0].objects} | {' | '.join(cells)} | |")
-    for name, values in PUBLISHED.items() if published else ():
-        cells = [_format(values.get(column, math.nan)) for column in COLUMNS]
-        lines.append(f"| *paper, other data: {name}* | 50 | {' | '.join(cells)} | |")
+    for name, values in names.rows.items() if published else ():
+        cells = [_format(values.get(column, math.nan)) for column in names.columns]
+        lines.append(f"| *{names.note}: {name}* | {names.objects} | {' | '.join(cells)} | |")
+    for row in rows:
+        lines += [f"\nNot measured in {row.name}: {name}: {why}" for name, why in row.failed_objects.items()]
     return "\n".join(lines)
+
+
+def refuse_mixed(rows: Sequence[Row]) -> None:
+    """Raises ValueError, naming the constants, when rows were measured by different protocols."""
+    for row in rows[1:]:
+        first, other = rows[0].settings["protocol"], row.settings["protocol"]
+        differing = [key for key in {**first, **other} if first.get(key) != other.get(key)]
+        if differing:
+            constants = ", ".join(f"{key} {first.get(key)} and {other.get(key)}" for key in differing[:4])
+            raise ValueError(
+                f"{rows[0].name} and {row.name} were measured by different protocols ({constants}): their numbers do "
+                "not belong in one table; evaluate both with the same one"
+            )
 
 
 def compare(ours: Row, baseline: Row) -> tuple[Comparison, ...]:
@@ -163,6 +178,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (FileNotFoundError, ValueError) as error:
         parser.error(str(error))
     Console(soft_wrap=True).print(text, markup=False, highlight=False)
+
+
+def _cell(row: Row, quantity: str) -> str:
+    mean = row.mean.get(quantity, math.nan)
+    return "n/a" if math.isnan(mean) else f"{mean:.4f} ± {_format(row.error[quantity])}"
 
 
 def _format(number: float) -> str:

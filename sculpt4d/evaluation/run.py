@@ -1,28 +1,28 @@
-"""Configuration to objects, the holdout measured, one metrics.json: what evaluate.py calls."""
+"""Configuration to objects, the holdout or foreign output measured, one metrics.json: what evaluate.py calls."""
 
 import hashlib
 import logging
-import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate, to_absolute_path
 from omegaconf import DictConfig, OmegaConf
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 
 from sculpt4d.data.dataset import ClipSettings, holdout_clips, split_names
 from sculpt4d.data.store import read_record
+from sculpt4d.evaluation.folders import measure_folders, summarize_measured
 from sculpt4d.evaluation.holdout import Case, evaluate_cases, write_json
 from sculpt4d.evaluation.metrics import FAILED_CHAMFER
-from sculpt4d.evaluation.protocol import DEFINITIONS, Protocol
-from sculpt4d.evaluation.summary import Summary, summarize_results
+from sculpt4d.evaluation.nearest import choose
+from sculpt4d.evaluation.protocol import Protocol
+from sculpt4d.evaluation.provenance import hardware, versions
+from sculpt4d.evaluation.show import show, show_folders
+from sculpt4d.evaluation.summary import summarize_results
 from sculpt4d.generation.parts import find_weights
 from sculpt4d.generation.pipeline import load_pipeline
 from sculpt4d.model.layout import PARTS
@@ -34,18 +34,107 @@ TEMPORAL = "4d"  # the method's name when it is no baseline
 
 
 def evaluate(cfg: DictConfig) -> float:
-    """Measures what `cfg` describes on the holdout, prints a table and writes `<output>/metrics.json`.
+    """Measures what `cfg` describes, prints a table and writes `<output>/metrics.json`.
 
-    Returns the mean Chamfer distance. A finished object is not computed again. Raises ValueError for settings that
-    cannot run and FileNotFoundError for data that are not there.
+    That is the output of any method where `predictions` are given, else a model or baseline on the holdout. Returns the
+    mean of the first quantity (the Chamfer distance). A finished object is not computed again. Raises ValueError for
+    settings that cannot run and FileNotFoundError for data that are not there.
     """
+    if cfg.predictions is not None or cfg.ground_truth is not None:
+        return evaluate_folders(cfg)
+    return evaluate_holdout(cfg)
+
+
+def evaluate_folders(cfg: DictConfig) -> float:
+    """`predictions` against `ground_truth`, object by object of the same name."""
+    if cfg.predictions is None or cfg.ground_truth is None:
+        raise ValueError("predictions and ground_truth belong together: give both, or neither for the holdout")
+    started = time.perf_counter()
+    protocol = instantiate(cfg.protocol)
+    predictions, truth = (Path(to_absolute_path(str(side))) for side in (cfg.predictions, cfg.ground_truth))
+    method = cfg.method or predictions.name
+    chosen = Path(to_absolute_path(str(cfg.output))) if cfg.output else None
+    output = chosen or Path(cfg.paths.runs) / "evaluate" / f"{method}_{protocol.name}"
+    constants = OmegaConf.to_container(cfg.protocol, resolve=True)
+    assert isinstance(constants, dict)
+    settings = {"protocol": constants, "moments": cfg.moments}
+    engine = choose(cfg.neighbours)
+    log.info("nearest neighbours: %s", engine)
+    found = measure_folders(
+        predictions,
+        truth,
+        protocol,
+        output,
+        settings,
+        instantiate(cfg.executor),
+        cfg.moments,
+        engine,
+        cfg.pattern,
+        chosen_names(cfg.objects, truth),
+    )
+    numbers = summarize_measured(found.measured)
+    frames, failures = (sum(getattr(entry, name) for entry in found.measured) for name in ("frames", "failed_frames"))
+    record = {
+        "method": method,
+        "objects": len(found.measured),
+        "success_rate": found.success_rate,
+        "failed_objects": dict(found.failed),
+        **numbers,
+        "spread": dict.fromkeys(numbers["mean"], float("nan")),
+        "seeds": [protocol.seed],
+        "frames": frames,
+        "failures": failures,
+        "open_frames": sum(entry.open_frames for entry in found.measured),
+        "protocol": {**constants, "failed_chamfer": FAILED_CHAMFER, "definitions": protocol.definitions()},
+        "settings": {**settings, "data": {"ground_truth": str(cfg.ground_truth)}, "frames": None},
+        "predictions": str(cfg.predictions),
+        "neighbours": engine,
+        "seconds": round(time.perf_counter() - started, 1),
+        "versions": versions(),
+        "hardware": hardware(),
+        "per_object": [
+            {**asdict(entry), "samples": {protocol.seed: {"values": entry.values}}} for entry in found.measured
+        ],
+    }
+    write_json(output / "metrics.json", record)
+    for name, reason in found.failed.items():
+        log.warning("%s was not measured: %s", name, reason)
+    show_folders(found, numbers, f"{method}, protocol {protocol.name}")
+    log.info("metrics: %s", output / "metrics.json")
+    if not found.measured:
+        raise ValueError(
+            f"none of the {len(found.failed)} objects could be measured: {output / 'metrics.json'} says why"
+        )
+    log_metrics(cfg, output, {**numbers["mean"], "failures": failures, "failed_objects": len(found.failed)})
+    return next(iter(numbers["mean"].values()))
+
+
+def chosen_names(objects: str | Sequence[str] | None, truth: Path) -> tuple[str, ...] | None:
+    """The objects to measure: a list of names, or a part of the ground truth's split.json; None for all.
+
+    Raises ValueError for another word and FileNotFoundError when the ground truth has no split.
+    """
+    if not isinstance(objects, str):
+        return None if objects is None else tuple(map(str, objects))
+    if objects not in ("train", "holdout"):
+        raise ValueError(f"objects={objects}: must be a list of names, holdout or train")
+    return split_names(truth, objects)
+
+
+def evaluate_holdout(cfg: DictConfig) -> float:
+    """The 4D model or a baseline on held-out objects."""
     if cfg.limit is not None and cfg.limit < 1:
         raise ValueError(f"limit={cfg.limit}: at least one object is needed, or null for all")
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     started = time.perf_counter()
-    output = Path(cfg.output)
-    protocol: Protocol = instantiate(cfg.protocol)
+    output = Path(cfg.output) if cfg.output else Path(HydraConfig.get().runtime.output_dir)
+    protocol = instantiate(cfg.protocol)
+    if not isinstance(protocol, Protocol):
+        raise ValueError(
+            f"protocol={protocol.name} measures folders, not the holdout: generate the clips (python generate.py), "
+            "then give predictions=... ground_truth=..."
+        )
     metrics = instantiate(cfg.metrics)
     torch.manual_seed(cfg.seed)
     pipeline = load_pipeline(cfg)
@@ -65,7 +154,7 @@ def evaluate(cfg: DictConfig) -> float:
         "method": cfg.baseline or TEMPORAL,
         **asdict(summary),
         "seeds": seeds,
-        "protocol": {**settings["protocol"], "failed_chamfer": FAILED_CHAMFER, "definitions": dict(DEFINITIONS)},
+        "protocol": {**settings["protocol"], "failed_chamfer": FAILED_CHAMFER, "definitions": protocol.definitions()},
         "settings": settings,
         "seconds": round(time.perf_counter() - started, 1),
         "versions": versions(),
@@ -75,12 +164,16 @@ def evaluate(cfg: DictConfig) -> float:
     write_json(output / "metrics.json", record)
     show(summary, cfg.baseline or TEMPORAL, len(seeds))
     log.info("metrics: %s", output / "metrics.json")
-    logged = {f"test/{name}": value for name, value in {**summary.mean, "failures": summary.failures}.items()}
+    log_metrics(cfg, output, {**summary.mean, "failures": summary.failures})
+    return summary.mean["chamfer"]
+
+
+def log_metrics(cfg: DictConfig, output: Path, values: Mapping[str, float]) -> None:
+    """The numbers as `test/...` to the configured loggers."""
     for entry in (cfg.logger or {}).values():
         logger = instantiate(entry, save_dir=str(output))
-        logger.log_metrics(logged)
+        logger.log_metrics({f"test/{name}": value for name, value in values.items()})
         logger.finalize("success")
-    return summary.mean["chamfer"]
 
 
 def build_data(cfg: DictConfig) -> None:
@@ -125,36 +218,3 @@ def weight_hashes(cfg: DictConfig) -> dict[str, dict[str, str] | None]:
                     digests[file] = hashlib.file_digest(opened, "sha256").hexdigest()
         hashes[part] = {file.name: digests[file] for file in files} if source else None
     return hashes
-
-
-def versions() -> dict[str, str]:
-    """Of Python and the packages the numbers pass through."""
-    found = {"python": platform.python_version()}
-    for package in ("sculpt4d", "torch", "numpy", "scipy", "libigl", "scikit-image"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
-
-
-def hardware() -> dict[str, str | int]:
-    """What the numbers were computed on."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-    return {"machine": platform.processor() or platform.machine(), "threads": torch.get_num_threads(), "gpu": device}
-
-
-def show(summary: Summary, method: str, seeds: int) -> None:
-    """The table a person reads: every quantity with its errors, and the sampling floor beside it."""
-    title = f"{method}: {summary.objects} objects, {seeds} seeds, {summary.failures} of {summary.frames} frames failed"
-    caption = "error: standard error over objects; spread: standard deviation over seeds; floor: truth against itself"
-    table = Table(title=title, caption=caption, box=SIMPLE_HEAD)
-    splits: Mapping[str, Any] = summary.splits
-    table.add_column("", no_wrap=True)
-    for column in ("mean", "error", "spread", *splits, "floor"):
-        table.add_column(column, justify="right")
-    for name in summary.mean:
-        numbers = [summary.mean[name], summary.error[name], summary.spread[name]]
-        numbers += [split.mean[name] for split in splits.values()]
-        table.add_row(name, *(f"{number:.4f}" for number in [*numbers, summary.floor[name]]))
-    Console().print(table)

@@ -1,0 +1,191 @@
+"""Anyone's output against a ground truth: objects paired by name, measured side by side, each result kept.
+
+What cannot be measured is listed with its reason and left out of the means, whose number of objects is stated.
+"""
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sculpt4d.data.executors import Executor
+from sculpt4d.data.executors_progress import shown
+from sculpt4d.evaluation.actionbench import ActionBench
+from sculpt4d.evaluation.holdout import settings_key, write_json
+from sculpt4d.evaluation.layouts import Found, files_of, find_motions
+from sculpt4d.evaluation.metrics import summarize
+from sculpt4d.evaluation.motion import Motion, open_frames
+from sculpt4d.evaluation.protocol import Protocol
+from sculpt4d.evaluation.reading import read_motion
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1  # raised when the same files and constants would give other numbers
+UNKNOWN = "no prediction: the folder has no file or subfolder of this name that holds a known layout"
+
+
+class Task(NamedTuple):
+    """One object to measure. moments: at which an animated ground truth is read; engine: of the nearest neighbours
+    (nearest.py); path: of its result.
+    """
+
+    name: str
+    predicted: Found
+    truth: Found
+    protocol: Protocol | ActionBench
+    moments: int
+    engine: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One object's numbers. absent: why a quantity has none. failed_frames: predicted frames without a surface, charged
+    as the protocol says; open_frames: predicted meshes whose solid is one of generalised winding numbers.
+    """
+
+    name: str
+    digest: str
+    values: Mapping[str, float]
+    floor: Mapping[str, float]
+    absent: Mapping[str, str]
+    frames: int
+    failed_frames: int
+    open_frames: int
+    layouts: Mapping[str, str]
+    notes: Sequence[str]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """All objects of a ground truth, `objects` in number: those measured, and by name why the others were not.
+
+    `failed` also names predictions that no ground truth was found for; they are no failure of the method.
+    """
+
+    measured: Sequence[Measured]
+    failed: Mapping[str, str]
+    objects: int
+
+    @property
+    def success_rate(self) -> float:
+        """Share of the ground truth's objects that could be measured."""
+        return len(self.measured) / max(self.objects, 1)
+
+
+def measure_folders(
+    predictions: Path,
+    ground_truth: Path,
+    protocol: Protocol | ActionBench,
+    folder: Path,
+    settings: Mapping[str, Any],
+    executor: Executor,
+    moments: int = 16,
+    engine: str = "scipy",
+    pattern: str | None = None,
+    names: Sequence[str] | None = None,
+) -> Measurement:
+    """Every object of the ground truth, or those of `names`. pattern: of a prediction's files (layouts.py).
+
+    Results lie under `folder`/objects/<hash of settings> and are taken up again while the files they were made from
+    are the same. Raises FileNotFoundError when a side holds no object.
+    """
+    truths, found = find_motions(ground_truth), find_motions(predictions, pattern)
+    if names is not None:
+        truths, found = ({name: side[name] for name in names if name in side} for side in (truths, found))
+    elif len(truths) == len(found) == 1:
+        found = dict(zip(truths, found.values(), strict=True))  # one object each: names need not agree
+    kept = folder.absolute() / "objects" / settings_key({"folders": FORMAT, "moments": moments, **settings})
+    tasks = [
+        Task(name, found[name], truth, protocol, moments, engine, kept / f"{name}.json")
+        for name, truth in truths.items()
+        if name in found
+    ]
+    failed = {name: UNKNOWN for name in truths if name not in found}
+    failed |= {name: "no ground truth" for name in names or found if name not in truths}
+    kept.mkdir(parents=True, exist_ok=True)
+    for outcome in shown(executor.run(tasks, measure, kept), len(tasks), "Measuring"):
+        if outcome.status == "failed":
+            failed[outcome.name] = outcome.reason
+    done = [task for task in tasks if task.name not in failed]
+    return Measurement([read_measured(task.path) for task in done], dict(sorted(failed.items())), len(truths))
+
+
+def measure(task: Task) -> None:
+    """One object to its file, unless that is there and of the same input. Raises ValueError or OSError."""
+    digest = files_digest([*files_of(task.predicted), *files_of(task.truth)])
+    if task.path.is_file() and read_measured(task.path).digest == digest:
+        return
+    started = time.perf_counter()
+    truth = _named(task.truth, task.moments, task.protocol.tracked, "the ground truth")
+    predicted = _named(task.predicted, len(truth.frames), task.protocol.tracked, "the prediction").cut(
+        len(truth.frames)
+    )
+    judge = task.protocol.judge(truth, task.engine)
+    scores, floor = judge.score(predicted), judge.floor()
+    result = Measured(
+        name=task.name,
+        digest=digest,
+        values=scores.values,
+        floor=floor.values,
+        absent=scores.absent,
+        frames=scores.frames,
+        failed_frames=scores.failures,
+        open_frames=open_frames(predicted.frames),
+        layouts={"prediction": predicted.layout, "ground_truth": truth.layout},
+        notes=[*predicted.notes, *truth.notes, *_rates(predicted, truth)],
+        seconds=round(time.perf_counter() - started, 3),
+    )
+    write_json(task.path, asdict(result))
+
+
+def read_measured(path: Path) -> Measured:
+    """A kept result; null is NaN."""
+    record = json.loads(path.read_text())
+    for side in ("values", "floor"):
+        record[side] = {name: float("nan") if value is None else value for name, value in record[side].items()}
+    return Measured(**record)
+
+
+def files_digest(files: Sequence[Path]) -> str:
+    """Hash of the contents of files, in order."""
+    digest = hashlib.sha256()
+    for file in files:
+        with open(file, "rb") as opened:
+            digest.update(hashlib.file_digest(opened, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def summarize_measured(measured: Sequence[Measured]) -> dict[str, dict[str, float]]:
+    """`mean`, its standard `error` and the `floor` by quantity; a quantity that no object has is NaN."""
+    names = list(dict.fromkeys(name for entry in measured for name in entry.values))
+    columns = {name: summarize([entry.values.get(name, float("nan")) for entry in measured]) for name in names}
+    floors = {name: summarize([entry.floor.get(name, float("nan")) for entry in measured]) for name in names}
+    return {
+        "mean": {name: column.mean for name, column in columns.items()},
+        "error": {name: column.error for name, column in columns.items()},
+        "floor": {name: column.mean for name, column in floors.items()},
+        "measured": {name: column.objects for name, column in columns.items()},
+    }
+
+
+def _named(found: Found, moments: int, tracked: bool, side: str) -> Motion:
+    """The motion of one side; what is wrong with it is said with the side."""
+    try:
+        motion = read_motion(found, moments, tracked)
+    except ValueError as error:
+        raise ValueError(f"{side} cannot be read: {error}") from error
+    if not motion.frames:
+        raise ValueError(f"{side} has no frame: {found.path}")
+    return motion
+
+
+def _rates(predicted: Motion, truth: Motion) -> list[str]:
+    if predicted.fps is None or truth.fps is None or abs(predicted.fps - truth.fps) < 1e-3 * truth.fps:
+        return []
+    return [f"frame rates differ ({predicted.fps:g} and {truth.fps:g} per second): frames were paired by their number"]

@@ -1,0 +1,171 @@
+"""The ActionBench distances against an implementation of their description that shares no code with ours."""
+
+import itertools
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+from sculpt4d.data.glb import read_animation
+from sculpt4d.evaluation.actionbench import ActionBench, carried
+from sculpt4d.evaluation.affine import axis_rotations, fit_affine, rotation_from_6d
+from sculpt4d.evaluation.motion import Cloud, Motion
+from sculpt4d.types import Mesh
+
+SMALL = ActionBench(points=600, alignment_points=150, steps=40, queries=200)
+FOX = next(Path(__file__).resolve().parents[3].glob("shared/data/animated_glb/Fox.glb"), None)
+
+
+# The description: public constants in words, written down with dense distances and autograd alone.
+
+
+def described_alignment(source, target, steps, rate):
+    """24 starts x 6D rotation, shift, scale per axis; Adam; symmetric squared Chamfer; the best of all steps."""
+    best, kept = float("inf"), None
+    for order in itertools.permutations(range(3)):
+        for signs in itertools.product((1.0, -1.0), repeat=3):
+            start = torch.diag(torch.tensor(signs, dtype=torch.float64))[list(order)]
+            if torch.det(start) < 0:
+                continue
+            turn = torch.tensor([1.0, 0, 0, 0, 1, 0], dtype=torch.float64, requires_grad=True)
+            shift = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+            scale = torch.ones(3, dtype=torch.float64, requires_grad=True)
+            adam = torch.optim.Adam([turn, shift, scale], lr=rate)
+            for _ in range(steps):
+                x = turn[:3] / turn[:3].norm()
+                y = turn[3:] - (x @ turn[3:]) * x
+                y = y / y.norm()
+                matrix = start @ torch.stack([x, y, torch.linalg.cross(x, y)])
+                moved = (source * scale) @ matrix + shift
+                squared = (moved[:, None] - target[None]).square().sum(-1)
+                loss = squared.min(1).values.mean() + squared.min(0).values.mean()
+                if loss.item() < best:
+                    best = loss.item()
+                    kept = [value.detach().clone() for value in (scale, matrix, shift)]
+                adam.zero_grad()
+                loss.backward()
+                adam.step()
+    scale, matrix, shift = kept
+    return lambda points: (points * scale) @ matrix + shift
+
+
+def described_scores(meshes, truth, settings):
+    """CD-3D, CD-4D, CD-M of trimesh meshes of one topology against tracked points (t, v, 3)."""
+    seed, frames = settings.seed, range(len(meshes))
+    truth = torch.tensor(truth, dtype=torch.float64)
+    samples = [trimesh.sample.sample_surface(mesh, settings.points, seed=seed + k) for k, mesh in enumerate(meshes)]
+    clouds = [torch.tensor(np.asarray(points), dtype=torch.float64) for points, _ in samples]
+    mine = np.random.default_rng(seed).permutation(settings.points)[: settings.alignment_points]
+    theirs = np.random.default_rng(seed).permutation(truth.shape[1])[: settings.alignment_points]
+    fits = [described_alignment(clouds[k][mine], truth[k][theirs], settings.steps, settings.rate) for k in frames]
+    ask_truth = np.random.default_rng(seed).choice(truth.shape[1], min(settings.queries, truth.shape[1]), replace=False)
+    ask_mine = np.random.default_rng(seed + 1).choice(settings.points, settings.queries, replace=False)
+
+    def chamfer(cloud, true):
+        distance = torch.cdist(cloud, true)
+        return (distance[:, ask_truth].min(0).values.mean() + distance[ask_mine].min(1).values.mean()).item()
+
+    first, faces = meshes[0], samples[0][1]
+    weights = trimesh.triangles.points_to_barycentric(first.triangles[faces], samples[0][0])
+    followed = [
+        fits[0](torch.tensor((mesh.triangles[faces] * weights[..., None]).sum(1), dtype=torch.float64))
+        for mesh in meshes
+    ]
+    start = torch.cdist(followed[0], truth[0])
+    from_truth, from_mine = start[:, ask_truth].argmin(0), start[ask_mine].argmin(1)
+    back = [(truth[k][ask_truth] - followed[k][from_truth]).norm(dim=-1) for k in frames]
+    forth = [(followed[k][ask_mine] - truth[k][from_mine]).norm(dim=-1) for k in frames]
+    return {
+        "cd_3d": float(np.mean([chamfer(fits[k](clouds[k]), truth[k]) for k in frames])),
+        "cd_4d": float(np.mean([chamfer(fits[0](clouds[k]), truth[k]) for k in frames])),
+        "cd_m": float(torch.stack(back).mean(0).mean() + torch.stack(forth).mean(0).mean()),
+    }
+
+
+def blob(number: int, bend: float = 0.0) -> Mesh:
+    """A lopsided closed surface that bends over time: no two of the 24 starts fit it alike."""
+    ball = trimesh.creation.icosphere(2, 0.5)
+    x, y, z = np.asarray(ball.vertices).T
+    points = np.stack([x * (1.3 + 0.4 * y), y + (0.2 + bend) * number * x**2, 0.6 * z * (1 + 0.5 * x)], axis=1)
+    return Mesh(points.astype(np.float32), np.asarray(ball.faces))
+
+
+def pair_of(source: str) -> tuple[list[Mesh], np.ndarray]:
+    """A prediction, turned, stretched and bent, and a truth of tracked points."""
+    if source == "blob":
+        true, frames = [blob(k) for k in range(2)], [blob(k, 0.15) for k in range(2)]
+    else:
+        if FOX is None:
+            pytest.skip("the animated fox is not here")
+        fox = read_animation(FOX, 5)
+        low, high = fox.vertices.min((0, 1)), fox.vertices.max((0, 1))
+        poses = ((fox.vertices - (low + high) / 2) / (high - low).max() * 2).astype(np.float32)
+        true, frames = [Mesh(pose, fox.faces) for pose in poses[:2]], [Mesh(pose, fox.faces) for pose in poses[2:4]]
+    turn = np.array([[0, 0, 1], [1, 0, 0], [0, 1, 0]]) * 0.9
+    moved = [Mesh((mesh.vertices @ turn + 0.1).astype(np.float32), mesh.faces) for mesh in frames]
+    return moved, np.stack(carried(true, ActionBench(points=500, seed=7)))
+
+
+@pytest.mark.parametrize("source", ["blob", "fox"])
+def test_the_three_distances_equal_their_description(source: str) -> None:
+    frames, points = pair_of(source)
+    truth = Motion(tuple(Cloud(p.astype(np.float32), np.ones(len(p), np.float32)) for p in points), tracked=True)
+    ours = SMALL.judge(truth).score(Motion(tuple(frames)))
+    meshes = [trimesh.Trimesh(mesh.vertices, mesh.faces, process=False) for mesh in frames]
+    theirs = described_scores(meshes, points.astype(np.float32), SMALL)
+    assert dict(ours.values) == pytest.approx(theirs, abs=1e-4)
+    assert 0 < ours["cd_3d"] <= ours["cd_4d"] + 0.01
+
+
+def test_the_default_constants_are_the_public_ones() -> None:
+    bench = ActionBench()
+    assert (bench.points, bench.alignment_points, bench.queries, bench.seed) == (100_000, 10_000, 10_000, 44)
+    assert (bench.steps, bench.rate) == (200, 0.01)
+
+
+def test_there_are_24_starts_and_they_are_rotations() -> None:
+    starts = axis_rotations()
+    assert len({tuple(matrix.ravel()) for matrix in starts}) == 24
+    assert np.allclose(starts @ starts.transpose(0, 2, 1), np.eye(3))
+    assert np.allclose(np.linalg.det(starts), 1) and np.array_equal(starts[0], np.eye(3))
+
+
+def test_six_numbers_make_a_rotation_whose_first_rows_they_span() -> None:
+    matrix = rotation_from_6d(torch.randn(5, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64))
+    assert torch.allclose(matrix @ matrix.mT, torch.eye(3, dtype=torch.float64).expand(5, 3, 3))
+    assert torch.allclose(torch.linalg.det(matrix), torch.ones(5, dtype=torch.float64))
+
+
+def test_the_alignment_undoes_a_start_and_a_stretch() -> None:
+    points = np.asarray(blob(1).vertices, np.float64)
+    target = (points * [1.2, 0.9, 1.1]) @ axis_rotations()[17] + [0.05, -0.1, 0.02]
+    place, loss = fit_affine(points, target, steps=200)
+    assert loss < 1e-4
+    assert np.abs(place(points) - target).max() < 0.02
+
+
+def test_motion_costs_what_the_frames_apart_do_not_see() -> None:
+    """Points that slide along the surface: every frame looks right, but no point stays where it should."""
+    ball = trimesh.creation.icosphere(3, 1.0)
+    faces = np.asarray(ball.faces)
+    angle = 0.6
+    turn = np.array([[np.cos(angle), np.sin(angle), 0], [-np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    still = [Mesh(np.asarray(ball.vertices, np.float32), faces)] * 2
+    sliding = [still[0], Mesh((ball.vertices @ turn).astype(np.float32), faces)]
+    bench = ActionBench(points=4000, alignment_points=100, steps=1, queries=2000)
+    scores, floor = bench.judge(Motion(tuple(still))).score(Motion(tuple(sliding))), bench.judge(Motion(tuple(still)))
+    path = 2 * np.sin(angle / 2) * np.pi / 4  # chord of the turn at the mean distance of a sphere's points to its axis
+    assert scores["cd_m"] == pytest.approx(2 * path / 2, rel=0.1)  # both directions, one of two frames
+    assert scores["cd_4d"] < 0.1 and floor.floor()["cd_m"] < 0.1
+
+
+def test_changed_faces_have_no_cd_m_and_an_empty_frame_is_refused(shapes: SimpleNamespace) -> None:
+    truth = Motion((shapes.sphere(1.0, detail=2),) * 2)
+    quick = ActionBench(points=200, alignment_points=50, steps=2, queries=50)
+    scores = quick.judge(truth).score(Motion((shapes.sphere(1.0, detail=2), shapes.cube())))
+    assert np.isnan(scores["cd_m"]) and "change" in scores.absent["cd_m"]
+    with pytest.raises(ValueError, match="no surface"):
+        quick.judge(truth).score(Motion((shapes.cube(), shapes.EMPTY)))
