@@ -4,7 +4,6 @@ Networks are found before anything is drawn; pictures and results are kept, so t
 """
 
 import logging
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -17,6 +16,7 @@ from hydra.utils import instantiate, to_absolute_path
 from omegaconf import DictConfig, OmegaConf
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from sculpt4d.data.executors_progress import shown
 from sculpt4d.evaluation.appearance import DEFINITIONS, PERFECT, Appearance, Judge
 from sculpt4d.evaluation.appearance_draw import Drawing, draw_object
 from sculpt4d.evaluation.appearance_fvd import TOO_FEW, frechet_distance
@@ -28,7 +28,6 @@ from sculpt4d.evaluation.holdout import settings_key, write_json
 from sculpt4d.evaluation.protocol import Protocol
 from sculpt4d.evaluation.provenance import hardware, versions
 from sculpt4d.evaluation.show import show_folders
-from sculpt4d.evaluation.workers import run_jobs
 
 log = logging.getLogger(__name__)
 
@@ -66,12 +65,12 @@ def evaluate_appearance(cfg: DictConfig) -> tuple[Path, dict[str, float]]:
     constants = _constants(cfg, settings, hashes, [asdict(camera) for camera in cameras])
 
     drawn_by = {name: constants[name] for name in ("placement", "cameras", "size")} | {"moments": cfg.moments}
-    pictures = output / "pictures" / settings_key({"drawing": FORMAT, **drawn_by})
+    pictures = output.absolute() / "pictures" / settings_key({"drawing": FORMAT, **drawn_by})
     jobs, failed = pair_sides(find_sides(predictions), find_sides(truth))
     tasks = [
         Drawing(name, *pair, protocol, cfg.moments, cameras, settings.size, pictures / name) for name, pair in jobs
     ]
-    failed |= _draw_all(cfg, tasks)
+    failed |= _draw_all(cfg, tasks, pictures)
     device = cfg.device if cfg.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     judge = Judge(settings, files, device)
     kept = output / "objects" / settings_key({"appearance": FORMAT, "moments": cfg.moments, **constants})
@@ -121,18 +120,11 @@ def evaluate_appearance(cfg: DictConfig) -> tuple[Path, dict[str, float]]:
     return output, numbers["mean"]
 
 
-def _draw_all(cfg: DictConfig, tasks: Sequence[Drawing]) -> dict[str, str]:
+def _draw_all(cfg: DictConfig, tasks: Sequence[Drawing], folder: Path) -> dict[str, str]:
     """Draws what is meshes, an object per process. Objects that could not be drawn, with the reason."""
-    failed = {}
-    with Progress(*COLUMNS, transient=True) as progress:
-        bar = progress.add_task("drawn", total=len(tasks))
-        count = min(os.cpu_count() or 1, len(tasks)) if cfg.workers is None else cfg.workers
-        memory = None if cfg.memory is None else float(cfg.memory)
-        for outcome in run_jobs(tasks, draw_object, count, float(cfg.timeout), memory):
-            progress.advance(bar)
-            if outcome.reason:
-                failed[outcome.name] = outcome.reason
-    return failed
+    folder.mkdir(parents=True, exist_ok=True)
+    outcomes = instantiate(cfg.executor).run(tasks, draw_object, folder)
+    return {o.name: o.reason for o in shown(outcomes, len(tasks), "Drawing") if o.status == "failed"}
 
 
 def _constants(

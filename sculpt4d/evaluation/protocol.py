@@ -86,9 +86,9 @@ class Protocol:
         """Every quantity and rule in words."""
         return {**DEFINITIONS, "box": BOXES[self.box], "alignment": ALIGNMENTS[type(self.alignment)]}
 
-    def judge(self, truth: Sided) -> "Judge":
-        """The truth made ready. Raises ValueError when it is empty."""
-        return Judge(truth, self)
+    def judge(self, truth: Sided, engine: str = "scipy") -> "Judge":
+        """The truth made ready, for an engine of nearest.py. Raises ValueError when it is empty."""
+        return Judge(truth, self, engine=engine)
 
 
 @dataclass(frozen=True)
@@ -110,12 +110,18 @@ class Scores:
 class Judge:
     """A true sequence, made ready once, against which any number of predictions are measured."""
 
-    def __init__(self, truth: Sided, protocol: Protocol, metrics: Mapping[str, Metric] | None = None) -> None:
-        self.protocol = protocol
+    def __init__(
+        self,
+        truth: Sided,
+        protocol: Protocol,
+        metrics: Mapping[str, Metric] | None = None,
+        engine: str = "scipy",
+    ) -> None:
+        self.protocol, self.engine = protocol, engine
         self.metrics = protocol.metrics() if metrics is None else metrics
         self.box = own_box(truth, protocol.box)
         self.inside = into_box(truth, *self.box)
-        self.truth = draw_points(self.inside, protocol.points, (protocol.seed, 0))
+        self.truth = self._draw(self.inside, 0)
         self.course = _course(self.inside)
         self.departures = departures(self.truth)
 
@@ -125,13 +131,16 @@ class Judge:
         """
         box = own_box(predicted, "first_frame") if self.protocol.box == "first_frame" else self.box
         placed = aligned(into_box(predicted, *box), self.truth[0], self.protocol)
-        return self._compare(draw_points(placed, self.protocol.points, (self.protocol.seed, 1)), _course(placed))
+        return self._compare(self._draw(placed, 1), _course(placed))
 
     def floor(self) -> Scores:
         """The truth against itself, drawn twice: what a perfect prediction gets, and the jitter of true motion."""
-        again = draw_points(self.inside, self.protocol.points, (self.protocol.seed, 1))
+        again = self._draw(self.inside, 1)
         known = tuple(replace(new, solids=old.solids) for new, old in zip(again, self.truth, strict=True))
         return self._compare(known, self.course)
+
+    def _draw(self, motion: Motion, side: int) -> tuple[Surface, ...]:
+        return draw_points(motion, self.protocol.points, (self.protocol.seed, side), self.engine)
 
     def _compare(self, predicted: Sequence[Surface], course: Course | None) -> Scores:
         frames = pair_frames(predicted, self.truth)

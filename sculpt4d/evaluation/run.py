@@ -19,6 +19,7 @@ from sculpt4d.evaluation.appearance_run import evaluate_appearance, measures_app
 from sculpt4d.evaluation.folders import measure_folders, summarize_measured
 from sculpt4d.evaluation.holdout import Case, evaluate_cases, write_json
 from sculpt4d.evaluation.metrics import FAILED_CHAMFER
+from sculpt4d.evaluation.nearest import choose
 from sculpt4d.evaluation.protocol import Protocol
 from sculpt4d.evaluation.provenance import hardware, versions
 from sculpt4d.evaluation.show import show, show_folders
@@ -62,16 +63,17 @@ def evaluate_folders(cfg: DictConfig) -> float:
     constants = OmegaConf.to_container(cfg.protocol, resolve=True)
     assert isinstance(constants, dict)
     settings = {"protocol": constants, "moments": cfg.moments}
+    engine = choose(cfg.neighbours)
+    log.info("nearest neighbours: %s", engine)
     found = measure_folders(
         predictions,
         truth,
         protocol,
         output,
         settings,
+        instantiate(cfg.executor),
         cfg.moments,
-        workers=cfg.workers,
-        timeout=float(cfg.timeout),
-        memory=None if cfg.memory is None else float(cfg.memory),
+        engine,
     )
     numbers = summarize_measured(found.measured)
     frames, failures = (sum(getattr(entry, name) for entry in found.measured) for name in ("frames", "failed_frames"))
@@ -89,6 +91,7 @@ def evaluate_folders(cfg: DictConfig) -> float:
         "protocol": {**constants, "failed_chamfer": FAILED_CHAMFER, "definitions": protocol.definitions()},
         "settings": {**settings, "data": {"ground_truth": str(cfg.ground_truth)}, "frames": None},
         "predictions": str(cfg.predictions),
+        "neighbours": engine,
         "seconds": round(time.perf_counter() - started, 1),
         "versions": versions(),
         "hardware": hardware(),

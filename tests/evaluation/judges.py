@@ -97,7 +97,9 @@ def tower_tensors(seed: int, clip: bool, size: int = 32, patch: int = 16, layers
     if clip:
         shapes["proj"] = (HIDDEN, 8)
     made = {name: noise(seed + number, *shape, scale=0.3) for number, (name, shape) in enumerate(shapes.items())}
-    return {name: value + ("norm" in name or "pos_drop" in name) * name.endswith("weight") for name, value in made.items()}
+    return {
+        name: value + ("norm" in name or "pos_drop" in name) * name.endswith("weight") for name, value in made.items()
+    }
 
 
 def write_dreamsim(folder: Path, rank: int = 2, alpha: float = 0.5) -> dict[str, str]:

@@ -141,7 +141,9 @@ def test_missing_networks_are_all_named_before_anything_is_drawn(
 
 
 def test_networks_can_be_left_out(run: Run, clips: Path) -> None:
-    record = run("metrics.measures=[lpips]", "metrics.networks.clip.weights=nowhere", "metrics.networks.fvd.weights=null")
+    record = run(
+        "metrics.measures=[lpips]", "metrics.networks.clip.weights=nowhere", "metrics.networks.fvd.weights=null"
+    )
     assert set(record["mean"]) == {"lpips"} == set(record["protocol"]["networks"])
     with pytest.raises(ValueError, match=r"nowhere(.|\n)*measures=\[lpips\]|measures=\[lpips\](.|\n)*nowhere"):
         run("metrics.measures=[lpips,clip]", "metrics.networks.clip.weights=nowhere")
@@ -321,7 +323,11 @@ def test_every_layout_of_pictures_is_found(tmp_path: Path) -> None:
     write_video(tmp_path / "many" / "c.mp4", list(frames), 8, seconds=0.1)
     (tmp_path / "many" / "empty").mkdir()
     found = find_pictures(tmp_path / "many")
-    assert {name: list(entry.views) for name, entry in found.items()} == {"a": ["eval_0", "eval_1"], "b": ["0"], "c": ["0"]}
+    assert {name: list(entry.views) for name, entry in found.items()} == {
+        "a": ["eval_0", "eval_1"],
+        "b": ["0"],
+        "c": ["0"],
+    }
     assert [file.name for file in found["b"].files] == [f"{number}.png" for number in range(11)]  # 2 before 10
     assert len(read_view(found["c"].views["0"])) == 11
     assert list(find_pictures(tmp_path / "many" / "b")) == ["b"]
@@ -329,7 +335,9 @@ def test_every_layout_of_pictures_is_found(tmp_path: Path) -> None:
     assert find_pictures(tmp_path / "many" / "empty") == {}
 
 
-def test_a_clip_of_generate_is_meshes_although_pictures_lie_beside_them(tmp_path: Path, shapes: SimpleNamespace) -> None:
+def test_a_clip_of_generate_is_meshes_although_pictures_lie_beside_them(
+    tmp_path: Path, shapes: SimpleNamespace
+) -> None:
     write_clip(tmp_path / "clip", [shapes.cube()] * 2)
     Image.new("RGB", (8, 8)).save(tmp_path / "clip" / "contact_sheet.png")
     (tmp_path / "clip" / "generation.json").write_text(json.dumps({"outputs": {"fps": 8}}))

@@ -243,7 +243,11 @@ def test_full_size_i3d_has_the_published_layout() -> None:
         **{"4f": (256, 160, 320, 32, 128, 128), "5b": (256, 160, 320, 32, 128, 128)},
         "5c": (384, 192, 384, 48, 128, 128),
     }
-    shapes = {"Conv3d_1a_7x7": (64, 3, 7, 7, 7), "Conv3d_2b_1x1": (64, 64, 1, 1, 1), "Conv3d_2c_3x3": (192, 64, 3, 3, 3)}
+    shapes = {
+        "Conv3d_1a_7x7": (64, 3, 7, 7, 7),
+        "Conv3d_2b_1x1": (64, 64, 1, 1, 1),
+        "Conv3d_2c_3x3": (192, 64, 3, 3, 3),
+    }
     before = 192
     for block in MIXED:
         out = dict(zip(BRANCHES, widths[block[-2:]], strict=True))
