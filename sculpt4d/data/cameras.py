@@ -84,7 +84,7 @@ def front_camera() -> Camera:
     return replace(pose, distance=FRONT_MARGIN * _needed(pose))
 
 
-def ring_cameras(azimuths: Sequence[float], elevation: float, field: float) -> tuple[Camera, ...]:
+def ring_cameras(azimuths: Sequence[int | float], elevation: int | float, field: int | float) -> tuple[Camera, ...]:
     """Views at one height and distance, all angles in degrees; the whole box [-0.5, 0.5]^3 is in every picture.
 
     Azimuth 0 is the front (+z of the mesh), 90 stands on +x.

@@ -46,9 +46,9 @@ class Appearance:
     networks: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
     download: bool = False
     size: int = 512
-    azimuths: Sequence[float] = (-75.0, 15.0, 105.0, 195.0)
-    elevation: float = 0.0
-    field: float = 35.0
+    azimuths: Sequence[int | float] = (-75, 15, 105, 195)
+    elevation: int | float = 0
+    field: int | float = 35
     cameras: str | None = None
     crop: bool = False
     window: int | None = None

@@ -147,8 +147,8 @@ def _numbers(
     if "fvd" not in settings.measures:
         return numbers, {}
     sides = [[row for entry in looked for row in getattr(entry, side)] for side in ("predicted", "truth")]
-    rows = [np.array(side, np.float64).reshape(len(side), -1) for side in sides]
-    value, count = frechet_distance(*rows), len(rows[0])
+    count = len(sides[0])
+    value = frechet_distance(*(np.array(side) for side in sides)) if count else float("nan")
     for kind, number in (("mean", value), ("error", float("nan")), ("floor", PERFECT["fvd"])):
         numbers[kind]["fvd"] = number
     numbers["measured"]["fvd"] = sum(bool(entry.predicted) for entry in looked)

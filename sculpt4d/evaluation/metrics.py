@@ -84,7 +84,9 @@ def nearest(points: Surface, among: Surface) -> Float[np.ndarray, " n"]:
     return among.index(points.points)[0]
 
 
-def draw_points(sequence: Sided, count: int, seed: tuple[int, int], engine: str = "scipy") -> tuple[Surface, ...]:
+def draw_points(
+    sequence: Sided, count: int, seed: tuple[int, int], engine: str = "scipy"
+) -> tuple[Surface, ...]:
     """`count` points per frame; a frame's points depend on `seed` (of the run, of the side) and its number alone.
 
     Of a mesh they are uniform by area, of a cloud as `draw_from_cloud` says.

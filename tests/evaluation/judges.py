@@ -1,4 +1,4 @@
-"""Small random networks written as the published files are, so that nothing has to be downloaded to test what reads them."""
+"""Small random networks, written as the published files are: what reads those is tested without a download."""
 
 import json
 from pathlib import Path

@@ -21,6 +21,7 @@ from sculpt4d.evaluation.appearance_fvd import frechet_distance
 from sculpt4d.evaluation.appearance_i3d import load_i3d, padded
 from sculpt4d.evaluation.appearance_lpips import load_lpips, shipped_heads
 from sculpt4d.evaluation.appearance_pictures import resized, resized_exactly
+
 from . import judges
 
 CLIP_MEAN, CLIP_DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
