@@ -19,13 +19,15 @@ from sculpt4d.evaluation.folders import files_digest, files_of, read_side
 from sculpt4d.evaluation.holdout import write_json
 from sculpt4d.evaluation.layouts import Found
 from sculpt4d.evaluation.metrics import frame_failed
-from sculpt4d.evaluation.motion import Frame, Motion
+from sculpt4d.evaluation.motion import Frame, Motion, points_of
 from sculpt4d.evaluation.protocol import Protocol, aligned, clip_box, draw_points, into_box, own_box
 from sculpt4d.types import Mesh
 
 CLAY = (0.93, 0.87, 0.81)  # of the previews too: pale, so that shape shows by its shading
 RECORD = "drawn.json"
 SIDES = ("prediction", "ground_truth")
+MARGIN = 1.25  # of the box [-1, 1]^3: what lies farther out is cut off in some picture
+OUTSIDE = "the prediction leaves the pictures of the truth: protocol=sculpt4d brings them together"
 
 
 class Drawing(NamedTuple):
@@ -98,6 +100,12 @@ def place(predicted: Motion, truth: Motion, protocol: Protocol) -> tuple[Motion,
     return placed, inside
 
 
+def leaves_pictures(motion: Motion) -> bool:
+    """Whether a finite point of any frame lies clearly outside of the box that the cameras are set up for."""
+    points = np.concatenate([points_of(frame) for frame in motion.frames])
+    return bool((np.abs(points[np.isfinite(points).all(axis=1)]) > MARGIN).any())
+
+
 def _draw(job: Drawing, folder: Path, digest: str) -> Drawn:
     notes: list[str] = []
     layouts = {side: "pictures" for side in SIDES}
@@ -108,6 +116,7 @@ def _draw(job: Drawing, folder: Path, digest: str) -> Drawn:
         predicted = read_side(job.predicted, frames, SIDES[0]).cut(frames)
         if truth:
             motions = dict(zip(SIDES, place(predicted, truth, job.protocol), strict=True))
+            notes.extend([OUTSIDE] if leaves_pictures(motions[SIDES[0]]) else [])
         else:
             motions = {SIDES[0]: into_box(predicted, *clip_box(predicted))}
             notes.append("the truth has no geometry: the prediction fills its own box and was not aligned")

@@ -23,7 +23,10 @@ def find_file(location: str | None, names: Sequence[str], remedy: str, download:
     """
     if location is None:
         raise ValueError(f"no weights are given: {remedy}")
-    path = resolve(location, offline=not download) if is_hub(location) else Path(location)
+    try:
+        path = resolve(location, offline=not download) if is_hub(location) else Path(location)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(str(error) if download else f"{error}; metrics.download=true fetches it") from error
     if path.is_dir():
         held = [path / name for name in names if (path / name).is_file()]
         if not held:

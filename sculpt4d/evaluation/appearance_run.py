@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from sculpt4d.data.executors_progress import shown
 from sculpt4d.evaluation.appearance import DEFINITIONS, PERFECT, Appearance, Judge
-from sculpt4d.evaluation.appearance_draw import Drawing, draw_object
+from sculpt4d.evaluation.appearance_draw import OUTSIDE, Drawing, draw_object
 from sculpt4d.evaluation.appearance_fvd import TOO_FEW, frechet_distance
 from sculpt4d.evaluation.appearance_i3d import SHORTEST
 from sculpt4d.evaluation.appearance_networks import digest
@@ -112,6 +112,9 @@ def evaluate_appearance(cfg: DictConfig) -> tuple[Path, dict[str, float]]:
     show_folders(found, numbers, f"{method}, {NAME}")
     for name, reason in absent.items():
         log.warning("%s has no value: %s", name, reason)
+    outside = sum(OUTSIDE in entry.notes for entry in found.measured)
+    if outside:
+        log.warning("in %d of %d objects %s", outside, len(found.measured), OUTSIDE)
     log.info("metrics: %s; pictures: %s", output / "metrics.json", pictures)
     if not found.measured:
         raise ValueError(

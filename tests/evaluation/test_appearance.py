@@ -15,7 +15,7 @@ from PIL import Image
 from sculpt4d.data.cameras import front_camera, ring_cameras, write_transforms
 from sculpt4d.evaluation import appearance_objects
 from sculpt4d.evaluation.appearance import Appearance
-from sculpt4d.evaluation.appearance_draw import draw_motion, place
+from sculpt4d.evaluation.appearance_draw import OUTSIDE, draw_motion, place
 from sculpt4d.evaluation.appearance_pictures import cropped, find_pictures, on_white, read_view
 from sculpt4d.evaluation.layouts import find_motions
 from sculpt4d.evaluation.motion import Motion
@@ -107,9 +107,13 @@ def test_a_clip_looks_like_itself(run: Run, clips: Path) -> None:
 
 def test_another_pose_looks_different_until_it_is_aligned(run: Run, clips: Path) -> None:
     """The prediction is the truth, half as large and moved away: outside of every picture before the alignment."""
-    apart = run()["mean"]
+    first = run()
+    apart = first["mean"]
     small = ["protocol.alignment.points=500", "protocol.alignment.coarse_points=200", "protocol.points=500"]
-    together = run("protocol=sculpt4d", *small, output="aligned")["mean"]
+    second = run("protocol=sculpt4d", *small, output="aligned")
+    together = second["mean"]
+    said = [[OUTSIDE in entry["notes"] for entry in record["per_object"]] for record in (first, second)]
+    assert said == [[True, True], [False, False]]
     assert apart["lpips"] > 3 * together["lpips"] and apart["dreamsim"] > 3 * together["dreamsim"]
     assert apart["clip"] < together["clip"] and apart["fvd"] > 3 * together["fvd"]
 
@@ -136,6 +140,7 @@ def test_missing_networks_are_all_named_before_anything_is_drawn(
         evaluate(configure("evaluate", "metrics=appearance", *sides))
     told = str(refusal.value)
     assert "hf download timm/vgg16.tv_in1k" in told and "hf download openai/clip-vit-base-patch32" in told
+    assert told.count("metrics.download=true fetches it") == 2
     assert "i3d_pretrained_400.pt" in told and "dreamsim_ensemble_checkpoint.zip" in told
     assert not (clips / "out").exists()
 
