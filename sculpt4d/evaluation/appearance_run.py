@@ -47,6 +47,8 @@ def evaluate_appearance(cfg: DictConfig) -> tuple[Path, dict[str, float]]:
     Raises ValueError for settings that cannot run, for networks that are missing, or when no object can be measured.
     """
     started = time.perf_counter()
+    if cfg.threads:
+        torch.set_num_threads(cfg.threads)
     if cfg.predictions is None or cfg.ground_truth is None:
         raise ValueError(
             "metrics=appearance compares folders: give predictions=... (clips of generate.py, meshes or pictures of "
