@@ -59,7 +59,7 @@ class Drawn:
 
 def draw_object(job: Drawing) -> None:
     """Both sides of an object, unless they are there and of the same input. Raises ValueError or OSError."""
-    digest = files_digest([*_files(job.predicted), *_files(job.truth)])
+    digest = _digest(job.predicted, job.truth)
     if (job.folder / RECORD).is_file() and read_drawn(job.folder).digest == digest:
         return
     job.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -164,5 +164,8 @@ def _count(side: Found | Pictures) -> int:
     return next(iter(counts.values()))
 
 
-def _files(side: Found | Pictures) -> list[Path]:
-    return side.files if isinstance(side, Pictures) else files_of(side)
+def _digest(*sides: Found | Pictures) -> str:
+    """Of the contents of all files, and of how pictures are split into views."""
+    files = [file for side in sides for file in (side.files if isinstance(side, Pictures) else files_of(side))]
+    views = [str(count) for side in sides if isinstance(side, Pictures) for count in side.counts]
+    return "-".join([files_digest(files), *views])

@@ -30,8 +30,8 @@ class Looked:
     seconds: float
 
 
-def find_sides(root: Path) -> dict[str, Side]:
-    """Objects by name: meshes where the folder holds any, else pictures.
+def find_sides(root: Path, pattern: str | None = None) -> dict[str, Side]:
+    """Objects by name: meshes where the folder holds any, else pictures. pattern: of meshes, as in layouts.py.
 
     Raises FileNotFoundError when it holds neither.
     """
@@ -39,7 +39,7 @@ def find_sides(root: Path) -> dict[str, Side]:
         raise FileNotFoundError(f"{root} is missing: give a file or a folder of predictions or of ground truth")
     pictures = find_pictures(root)
     try:
-        return dict(find_motions(root))
+        return dict(find_motions(root, pattern))
     except FileNotFoundError:
         if not pictures:
             raise
@@ -47,13 +47,18 @@ def find_sides(root: Path) -> dict[str, Side]:
 
 
 def pair_sides(
-    predicted: Mapping[str, Side], truth: Mapping[str, Side]
+    predicted: Mapping[str, Side], truth: Mapping[str, Side], names: Sequence[str] | None = None
 ) -> tuple[list[tuple[str, tuple[Side, Side]]], dict[str, str]]:
-    """Objects that both sides have, and why the others are not measured. One object each need not be named alike."""
-    if len(predicted) == len(truth) == 1:
+    """Objects that both sides have, or those of `names`, and why the others are not measured.
+
+    One object each need not be named alike, unless names are given.
+    """
+    if names is not None:
+        predicted, truth = ({name: side[name] for name in names if name in side} for side in (predicted, truth))
+    elif len(predicted) == len(truth) == 1:
         predicted = dict(zip(truth, predicted.values(), strict=True))
     failed = {name: UNKNOWN for name in truth if name not in predicted}
-    failed |= {name: "no ground truth" for name in predicted if name not in truth}
+    failed |= {name: "no ground truth" for name in names or predicted if name not in truth}
     return [(name, (predicted[name], side)) for name, side in truth.items() if name in predicted], failed
 
 

@@ -31,6 +31,11 @@ class Pictures:
         """Everything that is read, in order."""
         return [file for view in self.views.values() for file in _files(view)]
 
+    @property
+    def counts(self) -> list[int]:
+        """Files of every view."""
+        return [len(_files(view)) for view in self.views.values()]
+
 
 def find_pictures(root: Path) -> dict[str, Pictures]:
     """Objects by name: `root`/object/view/0.png, object/view.mp4, object/0.png or object.mp4; or `root` is one.

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from sculpt4d.data.executors_progress import shown
 from sculpt4d.evaluation.appearance import DEFINITIONS, PERFECT, Appearance, Judge
-from sculpt4d.evaluation.appearance_draw import OUTSIDE, Drawing, draw_object
+from sculpt4d.evaluation.appearance_draw import Drawing, draw_object
 from sculpt4d.evaluation.appearance_fvd import TOO_FEW, frechet_distance
 from sculpt4d.evaluation.appearance_i3d import SHORTEST
 from sculpt4d.evaluation.appearance_networks import digest
@@ -41,8 +41,9 @@ def measures_appearance(cfg: DictConfig) -> bool:
     return OmegaConf.select(cfg, "metrics._target_") == f"{Appearance.__module__}.{Appearance.__qualname__}"
 
 
-def evaluate_appearance(cfg: DictConfig) -> tuple[Path, dict[str, float]]:
-    """Measures `predictions` beside `ground_truth`; the folder of `metrics.json`, and the means that are in it.
+def evaluate_appearance(cfg: DictConfig, names: Sequence[str] | None = None) -> tuple[Path, dict[str, float]]:
+    """Measures `predictions` beside `ground_truth`, or their objects of `names`; the folder of `metrics.json`, and the
+    means that are in it.
 
     Raises ValueError for settings that cannot run, for networks that are missing, or when no object can be measured.
     """
@@ -68,7 +69,9 @@ def evaluate_appearance(cfg: DictConfig) -> tuple[Path, dict[str, float]]:
 
     drawn_by = {name: constants[name] for name in ("placement", "cameras", "size")} | {"moments": cfg.moments}
     pictures = output.absolute() / "pictures" / settings_key({"drawing": FORMAT, **drawn_by})
-    jobs, failed = pair_sides(find_sides(predictions), find_sides(truth))
+    truths = find_sides(truth)
+    jobs, failed = pair_sides(find_sides(predictions, cfg.pattern), truths, names)
+    total = len(truths if names is None else truths.keys() & set(names))
     tasks = [
         Drawing(name, *pair, protocol, cfg.moments, cameras, settings.size, pictures / name) for name, pair in jobs
     ]
@@ -84,12 +87,12 @@ def evaluate_appearance(cfg: DictConfig) -> tuple[Path, dict[str, float]]:
             except (ValueError, OSError) as error:
                 failed[task.name] = str(error)
     entries = [measured(task, results[task.name]) for task in tasks if task.name in results]
-    found = Measurement(entries, dict(sorted(failed.items())))
+    found = Measurement(entries, dict(sorted(failed.items())), total)
     numbers, absent = _numbers(found, list(results.values()), settings)
     record = {
         "method": method,
         "objects": len(found.measured),
-        "success_rate": len(found.measured) / max(len(found.measured) + len(found.failed), 1),
+        "success_rate": found.success_rate,
         "failed_objects": dict(found.failed),
         **numbers,
         "absent": absent,
@@ -114,9 +117,6 @@ def evaluate_appearance(cfg: DictConfig) -> tuple[Path, dict[str, float]]:
     show_folders(found, numbers, f"{method}, {NAME}")
     for name, reason in absent.items():
         log.warning("%s has no value: %s", name, reason)
-    outside = sum(OUTSIDE in entry.notes for entry in found.measured)
-    if outside:
-        log.warning("in %d of %d objects %s", outside, len(found.measured), OUTSIDE)
     log.info("metrics: %s; pictures: %s", output / "metrics.json", pictures)
     if not found.measured:
         raise ValueError(

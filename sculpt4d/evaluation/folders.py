@@ -16,7 +16,7 @@ from sculpt4d.data.executors import Executor
 from sculpt4d.data.executors_progress import shown
 from sculpt4d.evaluation.actionbench import ActionBench
 from sculpt4d.evaluation.holdout import settings_key, write_json
-from sculpt4d.evaluation.layouts import Found, find_motions
+from sculpt4d.evaluation.layouts import Found, files_of, find_motions
 from sculpt4d.evaluation.metrics import summarize
 from sculpt4d.evaluation.motion import Motion, open_frames
 from sculpt4d.evaluation.protocol import Protocol
@@ -63,10 +63,19 @@ class Measured:
 
 @dataclass(frozen=True)
 class Measurement:
-    """All objects of a ground truth: those measured, by name, and why the others were not."""
+    """All objects of a ground truth, `objects` in number: those measured, and by name why the others were not.
+
+    `failed` also names predictions that no ground truth was found for; they are no failure of the method.
+    """
 
     measured: Sequence[Measured]
     failed: Mapping[str, str]
+    objects: int
+
+    @property
+    def success_rate(self) -> float:
+        """Share of the ground truth's objects that could be measured."""
+        return len(self.measured) / max(self.objects, 1)
 
 
 def measure_folders(
@@ -78,12 +87,18 @@ def measure_folders(
     executor: Executor,
     moments: int = 16,
     engine: str = "scipy",
+    pattern: str | None = None,
+    names: Sequence[str] | None = None,
 ) -> Measurement:
-    """Every object of the ground truth. Results lie under `folder`/objects/<hash of settings> and are taken up again
-    while the files they were made from are the same. Raises FileNotFoundError when a side holds no object.
+    """Every object of the ground truth, or those of `names`. pattern: of a prediction's files (layouts.py).
+
+    Results lie under `folder`/objects/<hash of settings> and are taken up again while the files they were made from
+    are the same. Raises FileNotFoundError when a side holds no object.
     """
-    truths, found = find_motions(ground_truth), find_motions(predictions)
-    if len(truths) == len(found) == 1:
+    truths, found = find_motions(ground_truth), find_motions(predictions, pattern)
+    if names is not None:
+        truths, found = ({name: side[name] for name in names if name in side} for side in (truths, found))
+    elif len(truths) == len(found) == 1:
         found = dict(zip(truths, found.values(), strict=True))  # one object each: names need not agree
     kept = folder.absolute() / "objects" / settings_key({"folders": FORMAT, "moments": moments, **settings})
     tasks = [
@@ -92,13 +107,13 @@ def measure_folders(
         if name in found
     ]
     failed = {name: UNKNOWN for name in truths if name not in found}
-    failed |= {name: "no ground truth" for name in found if name not in truths}
+    failed |= {name: "no ground truth" for name in names or found if name not in truths}
     kept.mkdir(parents=True, exist_ok=True)
     for outcome in shown(executor.run(tasks, measure, kept), len(tasks), "Measuring"):
         if outcome.status == "failed":
             failed[outcome.name] = outcome.reason
     done = [task for task in tasks if task.name not in failed]
-    return Measurement([read_measured(task.path) for task in done], dict(sorted(failed.items())))
+    return Measurement([read_measured(task.path) for task in done], dict(sorted(failed.items())), len(truths))
 
 
 def measure(task: Task) -> None:
@@ -168,11 +183,6 @@ def read_side(found: Found, moments: int, side: str, tracked: bool = False) -> M
     if not motion.frames:
         raise ValueError(f"{told} has no frame: {found.path}")
     return motion
-
-
-def files_of(found: Found) -> list[Path]:
-    """Everything that may be read; closed meshes too."""
-    return [*found.files, *sorted(found.path.glob("geo_data/watertight/*.ply"))]
 
 
 def _rates(predicted: Motion, truth: Motion) -> list[str]:

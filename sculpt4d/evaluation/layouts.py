@@ -3,9 +3,12 @@
 import json
 import re
 import struct
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
 
 from sculpt4d.data import store
 
@@ -30,8 +33,9 @@ class Found:
     notes: tuple[str, ...] = ()
 
 
-def find_motions(root: Path) -> dict[str, Found]:
-    """Every object of `root` by name: its subfolders and files, or `root` itself when it is one object.
+def find_motions(root: Path, pattern: str | None = None) -> dict[str, Found]:
+    """Every object of `root` by name: its subfolders and files, or `root` itself when it is one object. Of a prepared
+    set, its prepared objects. pattern: see `find_motion`.
 
     What is damaged or can be read in two ways is there as `unreadable`. Raises FileNotFoundError when there is nothing.
     """
@@ -39,29 +43,42 @@ def find_motions(root: Path) -> dict[str, Found]:
         raise FileNotFoundError(f"{root} is missing: give a file or a folder of predictions or of ground truth")
     if root.is_dir() and not _marked(root):
         entries = [entry for entry in sorted(root.iterdir(), key=natural) if not entry.name.startswith(".")]
-        folders = {entry.name: _told(find_motion, entry) for entry in entries if entry.is_dir()}
-        files = {entry.stem: _told(_object, entry) for entry in entries if entry.is_file()}
-        found = {name: motion for name, motion in (folders | files).items() if motion is not None}
-        if len(found) > 1 or any(folders.values()):
+        prepared = [entry for entry in entries if (entry / "render_cond").is_dir()]
+        found, folders = dict[str, Found](), False
+        for entry in prepared or entries:
+            motion = _told(partial(find_motion, pattern=pattern) if entry.is_dir() else _object, entry)
+            name = entry.name if entry.is_dir() else entry.stem
+            if motion is not None and name in found:
+                motion = Found("unreadable", root, (), notes=(f"{root} holds {name} twice: leave one of them",))
+            if motion is not None:
+                found[name], folders = motion, folders or entry.is_dir()
+        if len(found) > 1 or folders:
             return found
-    single = _told(find_motion, root)
+    single = _told(partial(find_motion, pattern=pattern), root)
     if single is None:
-        raise FileNotFoundError(f"{root} holds no object of a known layout (docs/evaluation.md lists them)")
+        named = "a file that matches pattern" if pattern else "an object of a known layout"
+        raise FileNotFoundError(f"{root} does not hold {named} (docs/evaluation.md lists the layouts)")
     return {root.stem if root.is_file() else root.resolve().name: single}
 
 
-def find_motion(path: Path) -> Found | None:
-    """The layout of one object's file or folder; None when it holds nothing that is known."""
+def find_motion(path: Path, pattern: str | None = None) -> Found | None:
+    """The layout of one object's file or folder; None when it holds nothing that is known.
+
+    pattern: glob of the object's files within its folder, where that holds several series. Raises ValueError when the
+    folder can be read in two ways.
+    """
     if path.is_file():
         return _file(path)
     if not path.is_dir():
         return None
+    if pattern is not None:
+        return _flat(sorted(path.glob(pattern), key=natural), path)
     if (path / SURFACES).is_file():
         return Found("surfaces", path, (path / SURFACES,))
     if (path / "render_cond").is_dir():
         return _prepared(path)
     fps = _recorded_fps(path / RECORD) if (path / RECORD).is_file() else None
-    return _series(path, fps) or _arrays(path)
+    return _flat(sorted(path.iterdir(), key=natural), path, fps) or _inner(path)
 
 
 def natural(path: Path) -> list[tuple[int, int, str]]:
@@ -72,16 +89,35 @@ def natural(path: Path) -> list[tuple[int, int, str]]:
 
 def is_animated(path: Path) -> bool:
     """Whether a .glb or .gltf file has an animation. Raises ValueError when it is neither."""
+    return bool(gltf_header(path).get("animations"))
+
+
+def gltf_header(path: Path) -> dict[str, Any]:
+    """The JSON of a .glb or .gltf file. Raises ValueError when it is neither."""
     try:
         if path.suffix.lower() == ".gltf":
-            return bool(json.loads(path.read_text()).get("animations"))
-        with open(path, "rb") as file:
-            magic, _, _, length, _ = struct.unpack("<4s4I", file.read(20))
-            if magic != b"glTF":
-                raise ValueError(f"{path} is not a GLB file: it begins with {magic!r}")
-            return bool(json.loads(file.read(length)).get("animations"))
+            header = json.loads(path.read_text())
+        else:
+            with open(path, "rb") as file:
+                magic, _, _, length, _ = struct.unpack("<4s4I", file.read(20))
+                if magic != b"glTF":
+                    raise ValueError(f"{path} is not a GLB file: it begins with {magic!r}")
+                header = json.loads(file.read(length))
     except (struct.error, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is damaged: its header cannot be read ({error})") from error
+    if not isinstance(header, dict):
+        raise ValueError(f"{path} is damaged: its header is no JSON object")
+    return header
+
+
+def files_of(found: Found) -> list[Path]:
+    """Everything that may be read: closed meshes and buffers beside a .gltf too."""
+    files = [*found.files, *sorted(found.path.glob("geo_data/watertight/*.ply"))]
+    for file in found.files:
+        if file.suffix.lower() == ".gltf":
+            uris = [buffer.get("uri", "data:") for buffer in gltf_header(file).get("buffers", [])]
+            files += [file.parent / unquote(uri) for uri in uris if not uri.startswith("data:")]
+    return files
 
 
 def _marked(folder: Path) -> bool:
@@ -120,10 +156,28 @@ def _prepared(folder: Path) -> Found:
     return Found("prepared", folder, tuple(frames))
 
 
-def _series(folder: Path, fps: float | None) -> Found | None:
+def _inner(folder: Path) -> Found | None:
+    """The motion of its only subfolder that has one."""
+    places = [place for place in sorted(folder.iterdir(), key=natural) if place.is_dir()]
+    found = {place.name: _flat(sorted(place.iterdir(), key=natural), place) for place in places}
+    known = {name: motion for name, motion in found.items() if motion is not None}
+    if len(known) > 1:
+        first, *_ = known
+        raise ValueError(f"{folder} holds several motions ({', '.join(known)}): choose one by pattern='{first}/*'")
+    for name, motion in known.items():
+        return replace(motion, notes=(*motion.notes, f"read from its subfolder {name}"))
+    return None
+
+
+def _flat(files: Sequence[Path], folder: Path, fps: float | None = None) -> Found | None:
+    """The motion that some files of a folder are."""
+    return _series(files, folder, fps) or _arrays(files, folder)
+
+
+def _series(files: Sequence[Path], folder: Path, fps: float | None) -> Found | None:
     """The longest run of mesh files whose names differ in their numbers alone."""
     groups: dict[tuple[str, str], list[Path]] = {}
-    for file in sorted(folder.iterdir(), key=natural):
+    for file in files:
         if file.suffix.lower() in MESHES and file.is_file() and not file.name.startswith("."):
             groups.setdefault((re.sub(r"\d+", "#", file.stem), file.suffix.lower()), []).append(file)
     if not groups:
@@ -136,18 +190,21 @@ def _series(folder: Path, fps: float | None) -> Found | None:
     rivals = ["".join(key) for key in groups if rank(key)[:2] == rank(chosen)[:2] and key[0] != chosen[0]]
     if rivals:
         names = ", ".join(["".join(chosen), *rivals])
-        raise ValueError(f"{folder} holds several series of {len(groups[chosen])} meshes ({names}): leave one of them")
-    files = tuple(groups[chosen])
-    if len(files) == 1 and chosen[1] in GLTF and is_animated(files[0]):
-        return Found("animation", files[0], files, fps)
+        raise ValueError(
+            f"{folder} holds several series of {len(groups[chosen])} meshes ({names}): leave one of them, or choose "
+            f"it by pattern='{chosen[0].replace('#', '*')}{chosen[1]}'"
+        )
+    series = tuple(groups[chosen])
+    if len(series) == 1 and chosen[1] in GLTF and is_animated(series[0]):
+        return Found("animation", series[0], series, fps)
     notes = (f"read {''.join(chosen)}, other meshes of the folder were left",) if len(groups) > 1 else ()
-    return Found("meshes", folder, files, fps, notes)
+    return Found("meshes", folder, series, fps, notes)
 
 
-def _arrays(folder: Path) -> Found | None:
+def _arrays(files: Sequence[Path], folder: Path) -> Found | None:
     """vertices*.npy and faces*.npy: one pair for the whole motion, or one a frame (a single faces file serves all)."""
-    files = sorted(folder.glob("*.npy"), key=natural)
-    vertices, faces = ([file for file in files if word in file.stem] for word in ("vertices", "faces"))
+    arrays = [file for file in files if file.suffix == ".npy"]
+    vertices, faces = ([file for file in arrays if word in file.stem] for word in ("vertices", "faces"))
     if not vertices:
         return None
     if len(faces) not in (1, len(vertices)):

@@ -84,9 +84,7 @@ def nearest(points: Surface, among: Surface) -> Float[np.ndarray, " n"]:
     return among.index(points.points)[0]
 
 
-def draw_points(
-    sequence: Sided, count: int, seed: tuple[int, int], engine: str = "scipy"
-) -> tuple[Surface, ...]:
+def draw_points(sequence: Sided, count: int, seed: tuple[int, int], engine: str = "scipy") -> tuple[Surface, ...]:
     """`count` points per frame; a frame's points depend on `seed` (of the run, of the side) and its number alone.
 
     Of a mesh they are uniform by area, of a cloud as `draw_from_cloud` says.
@@ -160,14 +158,15 @@ def fscore(pair: Pair, radius: float) -> float:
 
 
 def solid_iou(pair: Pair, resolution: int) -> float:
-    """Cells inside both over cells inside either; 0 for a failed frame, NaN where a side is a cloud of points."""
-    if pair.truth.mesh is None or pair.predicted.mesh is None:
+    """Cells inside both over cells inside either; 0 for a failed frame, NaN where a side is a cloud of points or the
+    truth holds no cell.
+    """
+    if pair.truth.mesh is None or pair.predicted.mesh is None or not pair.truth.solid(resolution).any():
         return float("nan")
     if pair.predicted.failed:
         return 0.0
     predicted, truth = pair.predicted.solid(resolution), pair.truth.solid(resolution)
-    either = (predicted | truth).sum()
-    return float((predicted & truth).sum() / either) if either else 0.0
+    return float((predicted & truth).sum() / (predicted | truth).sum())
 
 
 def summarize(values: Sequence[float] | Float[Tensor, " n"]) -> Summary:
@@ -220,7 +219,10 @@ class FScore(Metric):
 
 
 class SolidIoU(Metric):
-    """Intersection over union of the solids on a grid over [-1, 1]^3; `update` takes the frames of one object."""
+    """Intersection over union of the solids on a grid over [-1, 1]^3; `update` takes the frames of one object.
+
+    Frames whose truth holds no cell have none; an object without any other is NaN.
+    """
 
     is_differentiable, higher_is_better, full_state_update = False, True, False
     values: list[Tensor]
@@ -232,8 +234,9 @@ class SolidIoU(Metric):
 
     def update(self, frames: Sequence[Pair]) -> None:
         """Add one object."""
-        iou = np.mean([solid_iou(pair, self.resolution) for pair in frames])
-        self.values.append(torch.tensor([iou], dtype=torch.float64))
+        frames_iou = np.array([solid_iou(pair, self.resolution) for pair in frames])
+        known = frames_iou[np.isfinite(frames_iou)]
+        self.values.append(torch.tensor([known.mean() if len(known) else np.nan], dtype=torch.float64))
 
     def compute(self) -> Summary:
         """Mean over the objects of all processes."""

@@ -28,11 +28,11 @@ Match = Callable[[Float[Tensor, "k n 3"]], tuple[Int[Tensor, "k n"], Int[Tensor,
 
 
 class Engine(NamedTuple):
-    """index: points to what answers queries among them; match: a target to what pairs moved copies with it, both ways.
+    """plant: points to what answers queries among them; match: a target to what pairs moved copies with it, both ways.
     cuda: whether it computes there when there is a device.
     """
 
-    index: Callable[[Float[np.ndarray, "n 3"]], Index]
+    plant: Callable[[Float[np.ndarray, "n 3"]], Index]
     match: Callable[[Float[Tensor, "m 3"]], Match]
     cuda: bool = False
 
@@ -42,7 +42,7 @@ class Engine(NamedTuple):
 
 
 def choose(name: str = "auto") -> str:
-    """A name of `ENGINES`; `auto` is the fastest that can run here. Raises ValueError or ImportError with the remedy."""
+    """A name of `ENGINES`; `auto` is the fastest that can run here. ValueError or ImportError say the remedy."""
     if name == "auto":
         if torch.cuda.is_available():
             return "pytorch3d" if probe("pytorch3d") else "torch"
@@ -56,7 +56,7 @@ def choose(name: str = "auto") -> str:
 
 def plant(points: Float[np.ndarray, "n 3"], engine: str = "scipy") -> Index:
     """Of finite points, at least one, a function of other points: distance to the nearest (n,), and its row (n,)."""
-    return ENGINES[engine].index(points)
+    return ENGINES[engine].plant(points)
 
 
 def lean_tree(points: Float[np.ndarray, "n 3"]) -> cKDTree:

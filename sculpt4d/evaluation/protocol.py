@@ -23,7 +23,8 @@ DEFINITIONS: Mapping[str, str] = MappingProxyType(
     {
         "chamfer": "mean nearest distance from prediction to truth plus the same from truth to prediction, un-squared",
         "fscore": "harmonic mean of the shares of points nearer than the radius",
-        "iou": "solid occupancy at cell centres of a grid over [-1, 1]^3; open meshes by generalised winding number",
+        "iou": "solid occupancy at cell centres of a grid over [-1, 1]^3; open or non-manifold meshes by generalised "
+        "winding number; frames whose truth holds no cell are left out",
         "jitter": "mean |second difference| over time; volume and area over the true mean, centroid in box units",
         "jitter_error": "the same of prediction minus truth",
         "identity_drift": "mean over later frames of |Chamfer distance to frame 0, prediction minus truth|",
@@ -42,9 +43,13 @@ BOXES = {
 }
 STABILITY = tuple(f"{what}_jitter{kind}" for what in ("volume", "area", "centroid") for kind in ("", "_error"))
 NO_SOLID = "a cloud of points encloses nothing"
+HOLLOW = "the ground truth encloses nothing"
+SHORT = "the clip has too few frames: jitter is of three, drift and flicker are of two"
+NEVER = "no two frames that are compared both have a surface"
 ALIGNMENTS = {
     type(None): "none: predictions are compared where they lie",
-    Similarity: "one similarity (rotation, shift, isotropic scale) found on frame 0, applied to all frames",
+    Similarity: "one similarity (rotation, shift, isotropic scale) found on frame 0 by ICP in both directions from 24 "
+    "axis-aligned starts, applied to all frames",
     Rigid: "one rigid motion found by ICP on frame 0 from the identity, then one scale; applied to all frames",
 }
 
@@ -76,7 +81,7 @@ class Protocol:
         if min([self.radius, *self.radii]) <= 0:
             raise ValueError(f"protocol.radius={self.radius}, radii={self.radii}: radii must be positive")
         if self.box not in BOXES:
-            raise ValueError(f"protocol.box={self.box}: must be clip or none, or first_frame")
+            raise ValueError(f"protocol.box={self.box}: must be clip, first_frame or none")
 
     def metrics(self) -> dict[str, Metric]:
         """Chamfer, F-scores and IoU with these constants."""
@@ -145,13 +150,14 @@ class Judge:
     def _compare(self, predicted: Sequence[Surface], course: Course | None) -> Scores:
         frames = pair_frames(predicted, self.truth)
         values = {name: float(metric(frames).mean) for name, metric in self.metrics.items()}
-        steady, absent = dict.fromkeys(STABILITY, float("nan")), dict.fromkeys(("iou", *STABILITY), NO_SOLID)
+        solid = False
         if course is not None and self.course is not None:
-            steady, absent = stability(course, self.course), {}
-        constant = compare_departures(departures(predicted), self.departures)
-        failures = sum(surface.failed for surface in predicted)
-        values = values | steady | constant
-        return Scores(values, len(frames), failures, {name: why for name, why in absent.items() if name in values})
+            values, solid = values | stability(course, self.course), True
+        else:
+            values |= dict.fromkeys([*values.keys() & {"iou"}, *STABILITY], float("nan"))
+        values |= compare_departures(departures(predicted), self.departures)
+        absent = {name: _reason(name, len(frames), solid) for name, value in values.items() if np.isnan(value)}
+        return Scores(values, len(frames), sum(surface.failed for surface in predicted), absent)
 
 
 def aligned(predicted: Motion, first: Surface, protocol: Protocol) -> Motion:
@@ -208,6 +214,15 @@ def clip_box(sequence: Sided) -> tuple[Float[np.ndarray, "3"], float]:
 def into_box(sequence: Sided, center: Float[np.ndarray, "3"], scale: float) -> Motion:
     """The sequence moved and scaled so that `center` is the origin and `scale` is one."""
     return Motion(tuple(moved(frame, (points_of(frame) - center) / scale) for frame in sequence.frames))
+
+
+def _reason(name: str, frames: int, solid: bool) -> str:
+    """Why a quantity is not a number."""
+    if name in ("iou", *STABILITY) and not solid:
+        return NO_SOLID
+    if frames < (3 if name in STABILITY else 2) and name != "iou":
+        return SHORT
+    return HOLLOW if name == "iou" or name in STABILITY else NEVER
 
 
 def _course(motion: Motion) -> Course | None:

@@ -10,11 +10,14 @@ from jaxtyping import Shaped
 from sculpt4d.data import store
 from sculpt4d.data.dataset import TO_CLIP
 from sculpt4d.data.glb import read_animation
-from sculpt4d.evaluation.layouts import Found
+from sculpt4d.data.gltf_compressed import DRACO, MESHOPT
+from sculpt4d.data.gltf_pose import pose, read_model, triangles
+from sculpt4d.evaluation.layouts import GLTF, Found, gltf_header
 from sculpt4d.evaluation.motion import Cloud, Frame, Motion
 from sculpt4d.evaluation.splats import is_cloud, read_cloud
 from sculpt4d.types import Mesh
 
+PACKED = {DRACO, *MESHOPT, "KHR_mesh_quantization"}  # what trimesh leaves out or reads as whole numbers
 BLOCK = 1 << 16  # rows of a text file held as Python objects
 
 
@@ -55,6 +58,9 @@ def read_frame(path: Path) -> Frame:
         return read_cloud(path)
     if path.suffix.lower() == ".obj":
         return _read_obj(path)
+    if path.suffix.lower() in GLTF and PACKED & set(gltf_header(path).get("extensionsUsed", [])):
+        model = read_model(path)
+        return _checked(pose(model, {}, np.zeros(1))[0][0], triangles(model), path)
     try:
         mesh = trimesh.load_scene(path, process=False).to_mesh()
     except Exception as error:  # trimesh and its readers raise whatever they meet

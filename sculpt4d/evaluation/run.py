@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,9 @@ def evaluate(cfg: DictConfig) -> float:
     settings that cannot run and FileNotFoundError for data that are not there.
     """
     if measures_appearance(cfg):
-        output, means = evaluate_appearance(cfg)
+        truth = cfg.ground_truth
+        names = None if truth is None else chosen_names(cfg.objects, Path(to_absolute_path(str(truth))))
+        output, means = evaluate_appearance(cfg, names)
         log_metrics(cfg, output, means)
         return next(iter(means.values()))
     if cfg.predictions is not None or cfg.ground_truth is not None:
@@ -74,13 +76,15 @@ def evaluate_folders(cfg: DictConfig) -> float:
         instantiate(cfg.executor),
         cfg.moments,
         engine,
+        cfg.pattern,
+        chosen_names(cfg.objects, truth),
     )
     numbers = summarize_measured(found.measured)
     frames, failures = (sum(getattr(entry, name) for entry in found.measured) for name in ("frames", "failed_frames"))
     record = {
         "method": method,
         "objects": len(found.measured),
-        "success_rate": len(found.measured) / max(len(found.measured) + len(found.failed), 1),
+        "success_rate": found.success_rate,
         "failed_objects": dict(found.failed),
         **numbers,
         "spread": dict.fromkeys(numbers["mean"], float("nan")),
@@ -110,6 +114,18 @@ def evaluate_folders(cfg: DictConfig) -> float:
         )
     log_metrics(cfg, output, {**numbers["mean"], "failures": failures, "failed_objects": len(found.failed)})
     return next(iter(numbers["mean"].values()))
+
+
+def chosen_names(objects: str | Sequence[str] | None, truth: Path) -> tuple[str, ...] | None:
+    """The objects to measure: a list of names, or a part of the ground truth's split.json; None for all.
+
+    Raises ValueError for another word and FileNotFoundError when the ground truth has no split.
+    """
+    if not isinstance(objects, str):
+        return None if objects is None else tuple(map(str, objects))
+    if objects not in ("train", "holdout"):
+        raise ValueError(f"objects={objects}: must be a list of names, holdout or train")
+    return split_names(truth, objects)
 
 
 def evaluate_holdout(cfg: DictConfig) -> float:

@@ -1,6 +1,7 @@
 """The tables that a person sees at the end of evaluate.py."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,5 +50,8 @@ def show_folders(found: Measurement, numbers: Mapping[str, Mapping[str, float]],
         names = sorted({name for entry in found.measured for name, why in entry.absent.items() if why == reason})
         count = sum(reason in entry.absent.values() for entry in found.measured)
         Console().print(f"not applicable in {count} objects: {', '.join(names)}: {reason}", highlight=False)
+    noted = Counter(note for entry in found.measured for note in entry.notes)
+    for note, count in noted.items():
+        Console(soft_wrap=True).print(f"noted in {count} objects: {note}", markup=False, highlight=False)
     for failed, reason in found.failed.items():
         Console(soft_wrap=True).print(f"not measured: {failed}: {reason}", markup=False, highlight=False)

@@ -61,8 +61,11 @@ def jitter(values: Float[np.ndarray, "t *c"]) -> float:
 
 
 def stability(predicted: Course, truth: Course) -> dict[str, float]:
-    """Jitter and jitter error by name: `volume_jitter`, `volume_jitter_error`, and the same of area and centroid."""
-    volume, area = truth.volume.mean(), truth.area.mean()
+    """Jitter and jitter error by name: `volume_jitter`, `volume_jitter_error`, and the same of area and centroid.
+
+    The area of the truth must not vanish; without a volume that of the volume is NaN.
+    """
+    volume, area = truth.volume.mean() or np.nan, truth.area.mean()  # a flat truth has no volume to be relative to
     return {
         "volume_jitter": jitter(predicted.volume / volume),
         "volume_jitter_error": jitter((predicted.volume - truth.volume) / volume),

@@ -1,6 +1,8 @@
 """Closed shapes whose volume, centroid and overlap are known."""
 
-from types import SimpleNamespace
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -32,3 +34,13 @@ def sequence(*meshes: Mesh) -> MeshSequence:
 def shapes() -> SimpleNamespace:
     """`EMPTY`, `cube`, `sphere` and `sequence` of this file."""
     return SimpleNamespace(EMPTY=EMPTY, cube=cube, sphere=sphere, sequence=sequence)
+
+
+@pytest.fixture(scope="session")
+def written() -> ModuleType:
+    """The module beside this one: motions in the layouts of the field."""
+    spec = spec_from_file_location("written", Path(__file__).with_name("written.py"))
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -263,6 +263,26 @@ def test_windows_cut_long_clips_into_several(run: Run, tmp_path: Path) -> None:
     assert run("metrics.window=9", output="cut")["mean"]["fvd"] > 0
 
 
+def test_pictures_moved_to_another_view_are_compared_again(run: Run, tmp_path: Path) -> None:
+    for side, seed in (("truth", 0), ("method", 1)):
+        write_stills(tmp_path / side / "a", stills(seed, count=4))
+    first = run("metrics.measures=[lpips]")
+    for side in ("truth", "method"):
+        folder = tmp_path / side / "a"
+        for number in range(4):
+            view = folder / f"view_{number // 2}"
+            view.mkdir(exist_ok=True)
+            (folder / f"{number}.png").rename(view / f"{number}.png")
+    second = run("metrics.measures=[lpips]")
+    assert (first["frames"], second["frames"]) == (4, 2)
+
+
+def test_a_part_of_the_objects_can_be_named(run: Run, clips: Path) -> None:
+    record = run("objects=[b,c]", "metrics.measures=[lpips]")
+    assert [entry["name"] for entry in record["per_object"]] == ["b"]
+    assert record["failed_objects"] == {"c": "no ground truth"} and record["success_rate"] == 1
+
+
 def test_nothing_compared_ends_with_the_reasons_on_disk(run: Run, tmp_path: Path) -> None:
     for side, count in (("truth", 10), ("method", 9)):
         write_stills(tmp_path / side / "a", stills(0, count=count))

@@ -122,9 +122,29 @@ def test_what_cannot_be_measured_is_named_and_the_run_goes_on(run: Run, clips: P
     assert "2 frames were predicted, the ground truth has 3" in failed["short"]
     assert "no ground truth" in failed["no_truth"] and "no prediction" in failed["missing"]
     assert "frame 0 of the prediction has no surface" in failed["first_empty"]
-    assert (record["objects"], record["success_rate"], record["failures"]) == (4, pytest.approx(4 / 11), 1)
+    assert (record["objects"], record["success_rate"], record["failures"]) == (4, 4 / 10, 1)
     notes = {entry["name"]: entry["notes"] for entry in record["per_object"]}
     assert notes["long"] == ["first 3 of 4 frames used"]
+
+
+def test_frame_rates_that_differ_are_noted_and_printed(
+    run: Run, clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for side, fps in (("method", 12), ("truth", 8)):
+        (clips / side / "a" / "generation.json").write_text(json.dumps({"outputs": {"fps": fps}}))
+    notes = {entry["name"]: entry["notes"] for entry in run()["per_object"]}
+    assert "frame rates differ (12 and 8 per second)" in notes["a"][0] and notes["b"] == []
+    assert "noted in 1 objects: frame rates differ" in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_only_the_chosen_objects_are_measured(run: Run, clips: Path) -> None:
+    record = run("objects=[b,c]")
+    assert [entry["name"] for entry in record["per_object"]] == ["b"]
+    assert record["failed_objects"] == {"c": "no ground truth"} and record["success_rate"] == 1
+    with pytest.raises(ValueError, match="holdout or train"):
+        run("objects=test")
+    with pytest.raises(FileNotFoundError, match=r"split\.json"):
+        run("objects=holdout")
 
 
 def test_odd_meshes_are_measured(run: Run, clips: Path, shapes: SimpleNamespace) -> None:

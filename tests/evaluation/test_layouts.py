@@ -1,108 +1,26 @@
 """One synthetic folder in each layout is read as the same motion; what cannot be read is named."""
 
+import base64
 import json
-from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
-import trimesh
 
-from sculpt4d.data.gltf_write import Node, Primitive, Scene, write_scene, write_sequence
-from sculpt4d.data.keyframes import Track
-from sculpt4d.evaluation.layouts import find_motion, find_motions, natural
+from sculpt4d.evaluation.layouts import files_of, find_motion, find_motions, natural
 from sculpt4d.evaluation.motion import Cloud
 from sculpt4d.evaluation.reading import read_frame, read_motion
-from sculpt4d.generation.export import write_obj
 from sculpt4d.types import Mesh
 
-FRAMES = 11  # two digits: frame_10 comes after frame_2
-
-
-def frames_of(shapes: SimpleNamespace, count: int = FRAMES) -> list[Mesh]:
-    """A cube that rises by a tenth a frame."""
-    return [shapes.cube(1.0, (0.0, 0.1 * number, 0.0)) for number in range(count)]
-
-
-def save(path: Path, mesh: Mesh) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).export(path)
-
-
-def series(suffix: str) -> Callable[[Path, list[Mesh]], None]:
-    def write(folder: Path, frames: list[Mesh]) -> None:
-        for number, mesh in enumerate(frames):
-            save(folder / f"mesh_{number}{suffix}", mesh)
-
-    return write
-
-
-def surfaces(folder: Path, frames: list[Mesh]) -> None:
-    folder.mkdir(parents=True)
-    points = np.stack([mesh.vertices for mesh in frames])
-    np.save(folder / "surfaces.npy", np.concatenate([points, np.zeros_like(points)], axis=-1))
-
-
-def one_pair(folder: Path, frames: list[Mesh]) -> None:
-    folder.mkdir(parents=True)
-    np.save(folder / "vertices.npy", np.stack([mesh.vertices for mesh in frames]))
-    np.save(folder / "faces.npy", frames[0].faces)
-
-
-def many_pairs(folder: Path, frames: list[Mesh]) -> None:
-    folder.mkdir(parents=True)
-    for number, mesh in enumerate(frames):
-        np.save(folder / f"vertices_{number}.npy", mesh.vertices)
-        np.save(folder / f"faces_{number}.npy", mesh.faces)
-
-
-def generated(folder: Path, frames: list[Mesh]) -> None:
-    folder.mkdir(parents=True)
-    for number, mesh in enumerate(frames):
-        write_obj(folder / f"frame_{number:04d}.obj", mesh, "test")
-    write_sequence(folder / "animated.glb", frames, 12)
-    (folder / "generation.json").write_text(json.dumps({"outputs": {"fps": 12}}))
-
-
-def animation(folder: Path, frames: list[Mesh]) -> None:
-    folder.mkdir(parents=True)
-    times = np.arange(len(frames)) / 8
-    heights = np.array([[0, mesh.vertices[:, 1].min() + 0.5, 0] for mesh in frames])
-    node = Node("cube", primitives=(Primitive(frames[0]),))
-    write_scene(folder / "out.glb", Scene((node,), (Track(0, "translation", times, heights, "LINEAR"),)))
-
-
-def splats(folder: Path, frames: list[Mesh], form: str = "binary") -> None:
-    folder.mkdir(parents=True)
-    for number, mesh in enumerate(frames):
-        names = ["x", "y", "z", "opacity", "scale_0", "rot_0"]
-        rows = np.zeros((len(mesh.vertices) + 1, len(names)), np.float32)
-        rows[:-1, :3], rows[-1, :3], rows[-1, 3] = mesh.vertices, 50.0, -100.0  # one far away and invisible
-        kind = "ascii" if form == "ascii" else "binary_little_endian"
-        head = ["ply", f"format {kind} 1.0", f"element vertex {len(rows)}", *(f"property float {n}" for n in names)]
-        text = "\n".join([*head, "end_header", ""])
-        data = (
-            "\n".join(" ".join(map(str, row)) for row in rows.tolist()).encode() if form == "ascii" else rows.tobytes()
-        )
-        (folder / f"point_cloud_{number}.ply").write_bytes(text.encode() + data)
-
-
-MESH_LAYOUTS = {
-    "obj": series(".obj"),
-    "ply": series(".ply"),
-    "glb": series(".glb"),
-    "pair": one_pair,
-    "pairs": many_pairs,
-    "generated": generated,
-    "animation": animation,
-}
+FRAMES = 11  # of written.rising: two digits, frame_10 comes after frame_2
+MESH_LAYOUTS = ("obj", "ply", "glb", "pair", "pairs", "generated", "animation")
 
 
 @pytest.mark.parametrize("layout", MESH_LAYOUTS)
-def test_every_mesh_layout_reads_as_the_same_motion(layout: str, shapes: SimpleNamespace, tmp_path: Path) -> None:
-    frames = frames_of(shapes)
-    MESH_LAYOUTS[layout](tmp_path / "a", frames)
+def test_every_mesh_layout_reads_as_the_same_motion(layout: str, written: ModuleType, tmp_path: Path) -> None:
+    frames = written.rising()
+    written.LAYOUTS[layout](tmp_path / "a", frames)
     found = find_motions(tmp_path / "a")["a"] if layout != "animation" else find_motion(tmp_path / "a")
     assert found is not None
     motion = read_motion(found, FRAMES)
@@ -117,21 +35,21 @@ def test_every_mesh_layout_reads_as_the_same_motion(layout: str, shapes: SimpleN
     assert motion.fps == {"generated": 12, "animation": pytest.approx(8)}.get(layout)
 
 
-def test_tracked_points_are_a_cloud_whose_rows_are_followed(shapes: SimpleNamespace, tmp_path: Path) -> None:
-    surfaces(tmp_path / "a", frames_of(shapes))
+def test_tracked_points_are_a_cloud_whose_rows_are_followed(written: ModuleType, tmp_path: Path) -> None:
+    written.surfaces(tmp_path / "a", written.rising())
     motion = read_motion(find_motions(tmp_path)["a"], 1)
     assert motion.tracked and len(motion.frames) == FRAMES
     assert isinstance(motion.frames[3], Cloud)
-    assert np.array_equal(motion.frames[3].points, frames_of(shapes)[3].vertices)
+    assert np.array_equal(motion.frames[3].points, written.rising()[3].vertices)
 
 
 @pytest.mark.parametrize("form", ["binary", "ascii"])
-def test_splats_weigh_by_their_opacity(form: str, shapes: SimpleNamespace, tmp_path: Path) -> None:
-    splats(tmp_path / "a", frames_of(shapes, 2), form)
+def test_splats_weigh_by_their_opacity(form: str, written: ModuleType, tmp_path: Path) -> None:
+    written.splats(tmp_path / "a", written.rising(2), form)
     motion = read_motion(find_motions(tmp_path)["a"], 1)
     cloud = motion.frames[1]
     assert isinstance(cloud, Cloud)
-    assert np.allclose(cloud.points[:-1], frames_of(shapes, 2)[1].vertices)
+    assert np.allclose(cloud.points[:-1], written.rising(2)[1].vertices)
     assert cloud.weights[:-1] == pytest.approx(0.5) and cloud.weights[-1] < 1e-30
 
 
@@ -146,11 +64,11 @@ def test_a_prepared_object_gives_its_closed_or_its_moving_meshes(nano_data: Path
     assert np.abs(points).max() == pytest.approx(0.98, abs=1e-3)  # a clip's box, not the store's
 
 
-def test_many_objects_are_told_from_many_frames(shapes: SimpleNamespace, tmp_path: Path) -> None:
-    frames = frames_of(shapes, 3)
+def test_many_objects_are_told_from_many_frames(written: ModuleType, tmp_path: Path) -> None:
+    frames = written.rising(3)
     for name in ("a1", "a2"):
-        series(".obj")(tmp_path / "folders" / name, frames)
-        animation(tmp_path / "made" / name, frames)
+        written.series(".obj")(tmp_path / "folders" / name, frames)
+        written.animation(tmp_path / "made" / name, frames)
         (tmp_path / "files").mkdir(exist_ok=True)
         (tmp_path / "made" / name / "out.glb").rename(tmp_path / "files" / f"{name}.glb")
     assert {name: len(found.files) for name, found in find_motions(tmp_path / "folders").items()} == {"a1": 3, "a2": 3}
@@ -197,9 +115,69 @@ def test_damaged_files_are_named(name: str, content: bytes, tmp_path: Path) -> N
         read_motion(found, 4)
 
 
-def test_two_series_of_one_length_are_refused(shapes: SimpleNamespace, tmp_path: Path) -> None:
-    for number, mesh in enumerate(frames_of(shapes, 2)):
-        save(tmp_path / f"coarse_{number}.obj", mesh)
-        save(tmp_path / f"fine_{number}.obj", mesh)
-    with pytest.raises(ValueError, match=r"several series.*coarse_#.obj"):
+def test_two_series_of_one_length_are_refused_until_one_is_chosen(written: ModuleType, tmp_path: Path) -> None:
+    for number, mesh in enumerate(written.rising()):
+        written.save(tmp_path / f"{number:03d}_baseline_sample.glb", mesh)
+        written.save(tmp_path / f"{number:03d}_texture_consistency_sample.glb", mesh)
+    with pytest.raises(ValueError, match=r"several series.*#_baseline_sample.glb.*pattern='"):
         find_motion(tmp_path)
+    found = find_motions(tmp_path, "*_texture_*.glb")[tmp_path.name]
+    assert [file.name for file in found.files] == [f"{k:03d}_texture_consistency_sample.glb" for k in range(FRAMES)]
+    with pytest.raises(FileNotFoundError, match="matches pattern"):
+        find_motions(tmp_path, "*.obj")
+
+
+def test_the_only_subfolder_with_a_motion_is_read(written: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "a" / "images").mkdir(parents=True)
+    (tmp_path / "a" / "images" / "0.png").touch()
+    written.series(".obj")(tmp_path / "a" / "meshes", written.rising(3))
+    found = find_motions(tmp_path)["a"]
+    assert len(found.files) == 3 and "subfolder meshes" in found.notes[0]
+    written.series(".obj")(tmp_path / "a" / "smooth", written.rising(3))
+    assert "meshes, smooth" in find_motions(tmp_path)["a"].notes[0]
+    assert len(find_motions(tmp_path, "smooth/*")["a"].files) == 3
+
+
+def test_one_name_for_two_things_is_no_choice_of_ours(written: ModuleType, tmp_path: Path) -> None:
+    written.series(".obj")(tmp_path / "a", written.rising(3))
+    np.save(tmp_path / "a.npy", np.zeros((3, 5, 3)))
+    found = find_motions(tmp_path)["a"]
+    assert found.kind == "unreadable" and "holds a twice" in found.notes[0]
+
+
+def test_a_prepared_set_is_its_prepared_objects(nano_data: Path) -> None:
+    found = find_motions(nano_data / "synthetic")
+    assert {motion.kind for motion in found.values()} == {"prepared"}
+
+
+def test_files_beside_a_gltf_belong_to_it(written: ModuleType, shapes: SimpleNamespace, tmp_path: Path) -> None:
+    written.save(tmp_path / "mesh_0.glb", shapes.cube())
+    (tmp_path / "mesh_0.gltf").write_text(json.dumps({"asset": {"version": "2.0"}, "buffers": [{"uri": "a%20b.bin"}]}))
+    (tmp_path / "mesh_0.glb").unlink()
+    found = find_motion(tmp_path)
+    assert found is not None
+    assert [file.name for file in files_of(found)] == ["mesh_0.gltf", "a b.bin"]
+
+
+def test_whole_numbers_of_a_quantised_mesh_are_put_back_to_scale(tmp_path: Path) -> None:
+    corners = np.array([[0, 0, 0], [32767, 0, 0], [0, -32767, 0]], "<i2")
+    content = np.pad(corners, ((0, 0), (0, 1))).tobytes() + np.arange(4, dtype="<u2").tobytes()
+    views = [{"buffer": 0, "byteLength": 24, "byteStride": 8}, {"buffer": 0, "byteOffset": 24, "byteLength": 8}]
+    position = {"bufferView": 0, "componentType": 5122, "normalized": True, "count": 3, "type": "VEC3"}
+    header = {
+        "asset": {"version": "2.0"},
+        "extensionsUsed": ["KHR_mesh_quantization"],
+        "extensionsRequired": ["KHR_mesh_quantization"],
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"mesh": 0, "scale": [2, 2, 2]}],
+        "meshes": [{"primitives": [{"attributes": {"POSITION": 0}, "indices": 1}]}],
+        "accessors": [
+            {**position, "min": [0, -1, 0], "max": [1, 0, 0]},
+            {"bufferView": 1, "componentType": 5123, "count": 3, "type": "SCALAR"},
+        ],
+        "bufferViews": views,
+        "buffers": [{"byteLength": 32, "uri": "data:;base64," + base64.b64encode(content).decode()}],
+    }
+    (tmp_path / "a.gltf").write_text(json.dumps(header))
+    mesh = read_frame(tmp_path / "a.gltf")
+    assert mesh.vertices.tolist() == [[0, 0, 0], [2, 0, 0], [0, -2, 0]]

@@ -48,6 +48,24 @@ def test_chamfer_of_concentric_spheres_is_twice_the_gap(shapes: SimpleNamespace)
     assert fscore(pair, 0.35) == 1
 
 
+@pytest.mark.parametrize("apart", [0.05, 0.2, 0.4])
+def test_two_spheres_of_known_offset_have_known_chamfer_fscore_and_iou(shapes: SimpleNamespace, apart: float) -> None:
+    """On a sphere the distance to the centre of its shifted twin is spread so that |distance - radius| has the mean
+    offset / 2 and the share radius / offset below a radius; the solids share a lens.
+    """
+    radius, near = 0.5, 0.03
+    here, there = (shapes.sphere(radius, (side * apart / 2, 0, 0), 5) for side in (-1, 1))
+    (pair,) = pairs(shapes.sequence(here), shapes.sequence(there), 40_000)
+    (floor,) = pairs(shapes.sequence(here), shapes.sequence(here), 40_000)
+    assert apart <= chamfer(pair) + 0.002 and chamfer(pair) == pytest.approx(apart, abs=chamfer(floor))
+    if apart > near:
+        # the other surface is met at its points, which lie a little beside: the radius shrinks to the plane by that
+        spacing = chamfer(floor) / 2
+        assert (near**2 - spacing**2) ** 0.5 / apart - 0.01 < fscore(pair, near) < near / apart + 0.01
+    lens = np.pi * (4 * radius + apart) * (2 * radius - apart) ** 2 / 12
+    assert solid_iou(pair, 128) == pytest.approx(lens / (8 / 3 * np.pi * radius**3 - lens), abs=0.01)
+
+
 def test_iou_of_shifted_cubes_is_exact(shapes: SimpleNamespace) -> None:
     truth = shapes.sequence(shapes.cube(1.0, (0.25, 0, 0)))
     (half,) = pairs(shapes.sequence(shapes.cube(1.0, (-0.25, 0, 0))), truth)
@@ -89,6 +107,14 @@ def test_a_frame_without_surface_is_a_failure_with_the_stated_cost(shapes: Simpl
     assert float(Chamfer()(frames).mean) == FAILED_CHAMFER
     assert float(FScore()(frames).mean) == 0
     assert float(SolidIoU()(frames).mean) == 0
+
+
+def test_frames_whose_truth_holds_no_cell_have_no_iou(shapes: SimpleNamespace) -> None:
+    sheet, box = Mesh(shapes.cube().vertices[:3], np.array([[0, 1, 2]])), shapes.cube()
+    metric = SolidIoU(16)
+    metric.update(pairs(shapes.sequence(box, box), shapes.sequence(sheet, box)))
+    metric.update(pairs(shapes.sequence(box), shapes.sequence(sheet)))
+    assert metric.compute() == (1.0, 0.0, 1)
 
 
 def test_frames_are_averaged_before_objects(shapes: SimpleNamespace) -> None:

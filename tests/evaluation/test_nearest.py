@@ -47,7 +47,7 @@ def test_distances_and_rows_are_those_of_brute_force(count: int, engine: str) ->
 def test_near_points_far_from_the_origin_keep_their_distance(engine: str) -> None:
     """The usual product form of squared distances would lose these."""
     points = np.array([[1000.0, 0, 0], [1000.0, 1e-4, 0]])
-    distance, rows = plant(points, engine)(points + [0, 4e-5, 0])
+    distance, rows = plant(points, engine)(points + np.array([0, 4e-5, 0]))
     assert rows.tolist() == [0, 1] and distance == pytest.approx([4e-5, 4e-5], rel=1e-6)
 
 

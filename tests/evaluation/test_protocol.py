@@ -59,6 +59,20 @@ def test_failed_frames_are_counted_and_charged(shapes: SimpleNamespace) -> None:
     assert scores["chamfer"] == pytest.approx(3**0.5 / 2 + 0.75 * sampling_floor(truth, SMALL)["chamfer"], abs=0.01)
 
 
+def test_what_is_not_a_number_has_its_reason(shapes: SimpleNamespace) -> None:
+    cube, sheet = shapes.cube(1.0), Mesh(shapes.cube(1.0).vertices[:3], np.array([[0, 1, 2]]))
+    quick = Protocol(points=100, resolution=8)
+    cases = {
+        "has too few frames": (shapes.sequence(cube), shapes.sequence(cube), {"volume_jitter", "flicker"}),
+        "ground truth encloses nothing": (shapes.sequence(*[cube] * 3), shapes.sequence(*[sheet] * 3), {"iou"}),
+        "both have a surface": (shapes.sequence(cube, shapes.EMPTY), shapes.sequence(cube, cube), {"flicker"}),
+    }
+    for reason, (predicted, truth, names) in cases.items():
+        scores = evaluate_sequence(predicted, truth, quick)
+        told = {name for name, why in scores.absent.items() if reason in why}
+        assert names <= told and scores.absent.keys() == {k for k, v in scores.values.items() if np.isnan(v)}
+
+
 def test_a_judge_measures_many_predictions_alike(shapes: SimpleNamespace) -> None:
     truth, predicted = shapes.sequence(shapes.cube(1.0)), shapes.sequence(shapes.sphere(0.6))
     judge = Judge(truth, SMALL)
@@ -72,7 +86,7 @@ def test_a_judge_measures_many_predictions_alike(shapes: SimpleNamespace) -> Non
         ({"resolution": 0}, "at least one cell"),
         ({"radius": 0.0}, "positive"),
         ({"radii": (0.1, -1.0)}, "positive"),
-        ({"box": "frame"}, "clip or none"),
+        ({"box": "frame"}, "clip, first_frame or none"),
     ],
 )
 def test_impossible_constants_are_refused(setting: dict[str, object], message: str) -> None:
