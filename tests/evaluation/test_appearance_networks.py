@@ -15,6 +15,7 @@ from scipy.linalg import sqrtm
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sculpt4d.evaluation import appearance_networks
 from sculpt4d.evaluation.appearance_clip import load_clip, similarity
 from sculpt4d.evaluation.appearance_dreamsim import distance, dreamsim_files, load_dreamsim
 from sculpt4d.evaluation.appearance_fvd import frechet_distance
@@ -334,6 +335,20 @@ def test_other_files_are_refused_by_name(kind: str, tmp_path: Path) -> None:
     }
     with pytest.raises(ValueError, match=odd.name.split(".")[0]):
         loaders[kind]()
+
+
+def test_nothing_is_fetched_unless_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    (tmp_path / "model.safetensors").touch()
+    monkeypatch.setattr(appearance_networks, "resolve", lambda location, offline: asked.append(offline) or tmp_path)
+    for download in (False, True):
+        found = appearance_networks.find_file("hf://owner/name", ("model.safetensors",), "remedy", download)
+        assert found == tmp_path / "model.safetensors"
+    assert asked == [True, False]
+    with pytest.raises(FileNotFoundError, match=r"other\.bin: remedy"):
+        appearance_networks.find_file("hf://owner/name", ("other.bin",), "remedy")
+    with pytest.raises(FileNotFoundError, match="nowhere is missing: remedy"):
+        appearance_networks.find_file("nowhere", (), "remedy")
 
 
 def test_a_program_is_never_run(tmp_path: Path) -> None:
