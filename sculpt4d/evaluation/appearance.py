@@ -36,14 +36,14 @@ Rgb = UInt8[np.ndarray, "t s s 3"]
 
 @dataclass(frozen=True)
 class Appearance:
-    """measures: names of `PERFECT`. networks: by measure, `weights` (and `heads` of lpips) as locations. size: of the
-    pictures; azimuths, elevation, field: of the cameras, in degrees; cameras: a transforms.json in their place.
+    """measures: names of `PERFECT`. networks: by measure, `weights` (and `heads` of lpips) as locations, `epsilon` of fvd.
+    size: of the pictures; azimuths, elevation, field: of the cameras, in degrees; cameras: a transforms.json in their place.
     crop: see `appearance_pictures.cropped`. window: frames of a clip of FVD, None for whole sequences. batch: pictures
     a network is given at a time. download: whether hf:// locations may be fetched.
     """
 
     measures: Sequence[str] = tuple(PERFECT)
-    networks: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
+    networks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     download: bool = False
     size: int = 512
     azimuths: Sequence[int | float] = (-75, 15, 105, 195)
@@ -65,6 +65,11 @@ class Appearance:
             )
         if self.window is not None and self.window < appearance_i3d.SHORTEST:
             raise ValueError(f"metrics.window={self.window}: I3D needs {appearance_i3d.SHORTEST} frames or more")
+
+    @property
+    def epsilon(self) -> float:
+        """Of I3D's batch norms."""
+        return float(self.networks.get("fvd", {}).get("epsilon", appearance_i3d.EPSILON))
 
     def views(self) -> tuple[Camera, ...]:
         """The cameras. Raises FileNotFoundError or ValueError for the file that was to name them."""
@@ -112,12 +117,12 @@ class Appearance:
         return tuple(appearance_dreamsim.dreamsim_files(Path(weights)))
 
 
-LOADERS: Mapping[str, Callable[[tuple[Path, ...]], nn.Module]] = MappingProxyType(
+LOADERS: Mapping[str, Callable[[tuple[Path, ...], Appearance], nn.Module]] = MappingProxyType(
     {
-        "lpips": lambda files: appearance_lpips.load_lpips(*files),
-        "clip": lambda files: appearance_clip.load_clip(files[0]),
-        "fvd": lambda files: appearance_i3d.load_i3d(files[0]),
-        "dreamsim": lambda files: appearance_dreamsim.load_dreamsim(files),
+        "lpips": lambda files, settings: appearance_lpips.load_lpips(*files),
+        "clip": lambda files, settings: appearance_clip.load_clip(files[0]),
+        "fvd": lambda files, settings: appearance_i3d.load_i3d(files[0], settings.epsilon),
+        "dreamsim": lambda files, settings: appearance_dreamsim.load_dreamsim(files),
     }
 )
 
@@ -127,7 +132,7 @@ class Judge:
 
     def __init__(self, settings: Appearance, files: Mapping[str, tuple[Path, ...]], device: str) -> None:
         self.settings, self.device = settings, device
-        self.networks = {name: LOADERS[name](files[name]).to(device) for name in settings.measures}
+        self.networks = {name: LOADERS[name](files[name], settings).to(device) for name in settings.measures}
 
     def pictures(self, frames: Sequence[UInt8[np.ndarray, "_h _w 4"]], where: str) -> Rgb:
         """Frames as they are stored, on white in the size that is compared."""

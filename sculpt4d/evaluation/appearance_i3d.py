@@ -38,6 +38,7 @@ ORDER = (
     *("MaxPool3d_4a_3x3", *MIXED[2:7], "MaxPool3d_5a_2x2", *MIXED[7:]),
 )
 CONVOLUTIONS = (*UNITS, *(f"{block}.{branch}" for block in MIXED for branch in BRANCHES))
+EPSILON = 1e-5  # of batch norm in the code that FVD is published with; that of pytorch-i3d, and of training, has 1e-3
 REMEDY = (
     "metrics.networks.fvd.weights takes the PyTorch I3D of Kinetics-400 as a state dictionary (i3d_pretrained_400.pt, "
     "or rgb_imagenet.pt of pytorch-i3d); i3d_torchscript.pt is a program and is not run"
@@ -47,12 +48,12 @@ REMEDY = (
 class Unit(nn.Module):
     """Convolution padded so that its output is the input over the stride, rounded up; batch norm; rectifier."""
 
-    def __init__(self, shape: Sequence[int], stride: int = 1) -> None:
+    def __init__(self, shape: Sequence[int], epsilon: float, stride: int = 1) -> None:
         super().__init__()
         self.stride = (stride,) * 3
         out, into, time, height, width = shape
         self.conv3d = nn.Conv3d(into, out, (time, height, width), self.stride, bias=False)
-        self.bn = nn.BatchNorm3d(shape[0], eps=1e-3)
+        self.bn = nn.BatchNorm3d(shape[0], eps=epsilon)
 
     def forward(self, video: Float[Tensor, "b _c _t _h _w"]) -> Float[Tensor, "b _d _u _i _j"]:
         return functional.relu(self.bn(self.conv3d(padded(video, self.conv3d.kernel_size, self.stride))))
@@ -61,9 +62,11 @@ class Unit(nn.Module):
 class Mixed(nn.Module):
     """Inception block: four branches side by side."""
 
-    def __init__(self, shapes: Mapping[str, Sequence[int]]) -> None:
+    def __init__(self, shapes: Mapping[str, Sequence[int]], epsilon: float) -> None:
         super().__init__()
-        self.b0, self.b1a, self.b1b, self.b2a, self.b2b, self.b3b = (Unit(shapes[branch]) for branch in BRANCHES)
+        self.b0, self.b1a, self.b1b, self.b2a, self.b2b, self.b3b = (
+            Unit(shapes[branch], epsilon) for branch in BRANCHES
+        )
 
     def forward(self, video: Float[Tensor, "b _c t h w"]) -> Float[Tensor, "b _d t h w"]:
         pooled = pool(video, (3, 3, 3), (1, 1, 1))
@@ -75,12 +78,12 @@ class Mixed(nn.Module):
 class I3d(nn.Module):
     """Videos (b, 3, t, 224, 224) in [-1, 1] to the classes' logits (b, c), averaged over time. t is at least nine."""
 
-    def __init__(self, shapes: Mapping[str, Sequence[int]]) -> None:
+    def __init__(self, shapes: Mapping[str, Sequence[int]], epsilon: float = EPSILON) -> None:
         super().__init__()
         for name in UNITS:
-            self.add_module(name, Unit(shapes[name], 2 if name == UNITS[0] else 1))
+            self.add_module(name, Unit(shapes[name], epsilon, 2 if name == UNITS[0] else 1))
         for name in MIXED:
-            self.add_module(name, Mixed({branch: shapes[f"{name}.{branch}"] for branch in BRANCHES}))
+            self.add_module(name, Mixed({branch: shapes[f"{name}.{branch}"] for branch in BRANCHES}, epsilon))
         last = shapes["logits"]
         self.logits = nn.ModuleDict({"conv3d": nn.Conv3d(last[1], last[0], 1)})
 
@@ -109,8 +112,11 @@ def padded(
     return functional.pad(video, sides)
 
 
-def load_i3d(weights: Path) -> I3d:
-    """I3D with its classifier. Raises ValueError for another file, a TorchScript program among them."""
+def load_i3d(weights: Path, epsilon: float = EPSILON) -> I3d:
+    """I3D with its classifier. epsilon: of its batch norms, which files do not tell.
+
+    Raises ValueError for another file, a TorchScript program among them.
+    """
 
     def rename(name: str) -> str | None:
         return None if name.endswith("num_batches_tracked") else re.sub(r"^(module|model)\.", "", name)
@@ -120,7 +126,7 @@ def load_i3d(weights: Path) -> I3d:
     wrong = [name for name, value in shapes.items() if value is None or value.ndim != 5]
     if wrong:
         raise ValueError(f"{weights} is not an I3D: it has no convolution {', '.join(wrong[:3])}; {REMEDY}")
-    module = I3d({name: tuple(value.shape) for name, value in shapes.items() if value is not None})
+    module = I3d({name: tuple(value.shape) for name, value in shapes.items() if value is not None}, epsilon)
     counts = {
         name: torch.zeros((), dtype=torch.long) for name in module.state_dict() if name.endswith("batches_tracked")
     }

@@ -140,7 +140,8 @@ def _constants(
 ) -> dict[str, Any]:
     """Everything the numbers depend on but the objects themselves, plain enough for JSON and for one hash."""
     placement = OmegaConf.to_container(cfg.protocol, resolve=True)
-    kept = {name: getattr(settings, name) for name in ("size", "crop", "window")}
+    of_fvd = ("window", "epsilon") if "fvd" in settings.measures else ()
+    kept = {name: getattr(settings, name) for name in ("size", "crop", *of_fvd)}
     return {"name": NAME, "placement": placement, "cameras": list(cameras), **kept, "networks": dict(hashes)}
 
 
