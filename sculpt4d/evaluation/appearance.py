@@ -36,10 +36,10 @@ Rgb = UInt8[np.ndarray, "t s s 3"]
 
 @dataclass(frozen=True)
 class Appearance:
-    """measures: names of `PERFECT`. networks: by measure, `weights` (and `heads` of lpips) as locations, `epsilon` of fvd.
-    size: of the pictures; azimuths, elevation, field: of the cameras, in degrees; cameras: a transforms.json in their place.
-    crop: see `appearance_pictures.cropped`. window: frames of a clip of FVD, None for whole sequences. batch: pictures
-    a network is given at a time. download: whether hf:// locations may be fetched.
+    """measures: names of `PERFECT`. networks: by measure, `weights` (and `heads` of lpips) as locations, `epsilon` of
+    fvd. download: whether hf:// locations may be fetched. size: of the pictures; azimuths, elevation, field: of the
+    cameras, in degrees; cameras: a transforms.json in their place. crop: see `appearance_pictures.cropped`. window:
+    frames of a clip of FVD, None for whole sequences. batch: pictures a network is given at a time.
     """
 
     measures: Sequence[str] = tuple(PERFECT)
