@@ -122,10 +122,9 @@ def measure(task: Task) -> None:
     if task.path.is_file() and read_measured(task.path).digest == digest:
         return
     started = time.perf_counter()
-    truth = _named(task.truth, task.moments, task.protocol.tracked, "the ground truth")
-    predicted = _named(task.predicted, len(truth.frames), task.protocol.tracked, "the prediction").cut(
-        len(truth.frames)
-    )
+    truth = read_side(task.truth, task.moments, "ground_truth", task.protocol.tracked)
+    predicted = read_side(task.predicted, len(truth.frames), "prediction", task.protocol.tracked)
+    predicted = predicted.cut(len(truth.frames))
     judge = task.protocol.judge(truth, task.engine)
     scores, floor = judge.score(predicted), judge.floor()
     result = Measured(
@@ -174,14 +173,15 @@ def summarize_measured(measured: Sequence[Measured]) -> dict[str, dict[str, floa
     }
 
 
-def _named(found: Found, moments: int, tracked: bool, side: str) -> Motion:
-    """The motion of one side; what is wrong with it is said with the side."""
+def read_side(found: Found, moments: int, side: str, tracked: bool = False) -> Motion:
+    """The motion of `prediction` or `ground_truth`; what is wrong with it is said with the side. Raises ValueError."""
+    told = f"the {side.replace('_', ' ')}"
     try:
         motion = read_motion(found, moments, tracked)
     except ValueError as error:
-        raise ValueError(f"{side} cannot be read: {error}") from error
+        raise ValueError(f"{told} cannot be read: {error}") from error
     if not motion.frames:
-        raise ValueError(f"{side} has no frame: {found.path}")
+        raise ValueError(f"{told} has no frame: {found.path}")
     return motion
 
 

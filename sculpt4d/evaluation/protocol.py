@@ -135,7 +135,7 @@ class Judge:
         a first frame and the prediction has none.
         """
         box = own_box(predicted, "first_frame") if self.protocol.box == "first_frame" else self.box
-        placed = self._align(into_box(predicted, *box))
+        placed = aligned(into_box(predicted, *box), self.truth[0], self.protocol)
         return self._compare(self._draw(placed, 1), _course(placed))
 
     def floor(self) -> Scores:
@@ -146,23 +146,6 @@ class Judge:
 
     def _draw(self, motion: Motion, side: int) -> tuple[Surface, ...]:
         return draw_points(motion, self.protocol.points, (self.protocol.seed, side), self.engine)
-
-    def _align(self, predicted: Motion) -> Motion:
-        alignment = self.protocol.alignment
-        if alignment is None:
-            return predicted
-        first, truth = Motion(predicted.frames[:1]), self.truth[0].points
-        (drawn,) = draw_points(first, alignment.points, (self.protocol.seed, 1))
-        if drawn.failed:
-            raise ValueError("frame 0 of the prediction has no surface: it cannot be aligned")
-        if self.truth[0].failed:
-            raise ValueError("frame 0 of the ground truth has no surface: nothing can be aligned to it")
-        source = drawn.points
-        if isinstance(alignment, Rigid):
-            source = points_of(first.frames[0])
-            source = source[np.isfinite(source).all(axis=1)]
-        place = alignment.fit(source, truth, self.protocol.seed)
-        return replace(predicted, frames=tuple(moved(frame, place(points_of(frame))) for frame in predicted.frames))
 
     def _compare(self, predicted: Sequence[Surface], course: Course | None) -> Scores:
         frames = pair_frames(predicted, self.truth)
@@ -175,6 +158,28 @@ class Judge:
         values |= compare_departures(departures(predicted), self.departures)
         absent = {name: _reason(name, len(frames), solid) for name, value in values.items() if np.isnan(value)}
         return Scores(values, len(frames), sum(surface.failed for surface in predicted), absent)
+
+
+def aligned(predicted: Motion, first: Surface, protocol: Protocol) -> Motion:
+    """The prediction as the protocol's alignment moves it onto the true frame 0, both in the protocol's box.
+
+    Raises ValueError when either first frame has no surface.
+    """
+    alignment = protocol.alignment
+    if alignment is None:
+        return predicted
+    start = Motion(predicted.frames[:1])
+    (drawn,) = draw_points(start, alignment.points, (protocol.seed, 1))
+    if drawn.failed:
+        raise ValueError("frame 0 of the prediction has no surface: it cannot be aligned")
+    if first.failed:
+        raise ValueError("frame 0 of the ground truth has no surface: nothing can be aligned to it")
+    source = drawn.points
+    if isinstance(alignment, Rigid):
+        source = points_of(start.frames[0])
+        source = source[np.isfinite(source).all(axis=1)]
+    place = alignment.fit(source, first.points, protocol.seed)
+    return replace(predicted, frames=tuple(moved(frame, place(points_of(frame))) for frame in predicted.frames))
 
 
 def evaluate_sequence(predicted: Sided, truth: Sided, protocol: Protocol) -> Scores:

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sculpt4d.data.dataset import ClipSettings, holdout_clips, split_names
 from sculpt4d.data.store import read_record
+from sculpt4d.evaluation.appearance_run import evaluate_appearance, measures_appearance
 from sculpt4d.evaluation.folders import measure_folders, summarize_measured
 from sculpt4d.evaluation.holdout import Case, evaluate_cases, write_json
 from sculpt4d.evaluation.metrics import FAILED_CHAMFER
@@ -40,6 +41,12 @@ def evaluate(cfg: DictConfig) -> float:
     mean of the first quantity (the Chamfer distance). A finished object is not computed again. Raises ValueError for
     settings that cannot run and FileNotFoundError for data that are not there.
     """
+    if measures_appearance(cfg):
+        truth = cfg.ground_truth
+        names = None if truth is None else chosen_names(cfg.objects, Path(to_absolute_path(str(truth))))
+        output, means = evaluate_appearance(cfg, names)
+        log_metrics(cfg, output, means)
+        return next(iter(means.values()))
     if cfg.predictions is not None or cfg.ground_truth is not None:
         return evaluate_folders(cfg)
     return evaluate_holdout(cfg)
