@@ -1,4 +1,4 @@
-"""One job of a sweep, as a worker process does it: train, or take the weights that are there, then evaluate each run."""
+"""One job of a sweep, as a worker process does it: train, or take the weights that are there, evaluate each run."""
 
 import contextlib
 import logging

@@ -183,7 +183,7 @@ def _command(sweep: str, variant: str, seed: int, given: Sequence[str]) -> str:
 
 def plain(node: Any, without: Collection[str] = ()) -> Any:
     """A configuration node as what JSON can hold, without some of its keys."""
-    content = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+    content: Any = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
     return {key: value for key, value in content.items() if key not in without} if without else content
 
 
