@@ -5,8 +5,8 @@ python -m sculpt4d.attention.benchmark --frames 16 --tokens 1024 --block 32 --he
 `ratio` is time over that of dense unmasked attention (the fastest that PyTorch has for the shape); `efficiency` is
 density / ratio, 1 when every product that is left out is a product saved; `error` is absolute against float64, in half
 precision relative; `memory` counts tensors of the size of the queries, results included. On the CPU time is process
-time, which a busy machine stretches little, of one thread unless told otherwise: of several, waiting counts too. A pattern that depends on the clip is that
-of a clip which speeds up.
+time, which a busy machine stretches little, of one thread unless told otherwise: of several, waiting counts too.
+A pattern that depends on the clip is that of a clip which speeds up.
 """
 
 import argparse
