@@ -24,6 +24,7 @@ from jaxtyping import Float
 from omegaconf import DictConfig
 from rich.progress import track
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from experiments.table import FORMATS, Table
 from sculpt4d.attention.backends import BACKENDS
@@ -82,7 +83,8 @@ def watch(cfg: DictConfig, batches: int) -> Float[np.ndarray, "distances strides
     data = instantiate(cfg.data.module, encode=encode)
     data.prepare_data()
     data.setup("fit")
-    for index, batch in zip(track(range(batches), "looking at clips"), data.train_dataloader(), strict=False):
+    clips = DataLoader(data.train, cfg.stage.batch_size)
+    for index, batch in zip(track(range(batches), "looking at clips"), clips, strict=False):
         for part in range(TIMES):
             time = torch.full((len(batch[0]),), (part + 0.5) / TIMES)
             module.clip_losses(batch, time, step_generator(cfg.seed, index, part))
