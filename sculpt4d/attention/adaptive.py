@@ -19,7 +19,7 @@ from torch import Tensor
 from sculpt4d.attention.patterns import StridedPattern
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PairwisePattern:
     """A stride for every pair of frames: block u of frame i sees block v of frame j when u = v (mod strides[i][j]).
 
@@ -28,6 +28,9 @@ class PairwisePattern:
 
     strides: tuple[tuple[int, ...], ...]
     schedule: StridedPattern
+
+    def __repr__(self) -> str:
+        return f"PairwisePattern({len(self.strides)} frames, schedule={self.schedule})"
 
     @property
     def block_size(self) -> int:
