@@ -13,11 +13,12 @@ from hydra.utils import instantiate
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+from sculpt4d.attention.adaptive import MotionPattern, speeding_up
 from sculpt4d.attention.patterns import Pattern
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 ORDER = ["blockmask_decay", "no_anchor", "fixed_stride", "aggressive", "conservative"]  # as in Table A1, then the rest
-ORDER += ["full", "rope", "temporal_only", "radial", "framepack"]
+ORDER += ["full", "rope", "temporal_only", "radial", "framepack", "motion_adaptive"]
 
 COLUMNS, SIDE, GAP, MARGIN, HEAD, CAPTION = 5, 512, 56, 72, 172, 84  # pixels
 GROUND, HIDDEN, INK, MUTED = (255, 255, 255), (240, 242, 246), (24, 28, 40), (112, 120, 136)
@@ -64,7 +65,7 @@ def draw(options: dict[str, Pattern], frames: int, blocks: int) -> Image.Image:
     pen = ImageDraw.Draw(figure)
     pen.text((MARGIN, 52), "What temporal attention sees", INK, ImageFont.load_default(46))
     legend = f"{frames} frames of {blocks} blocks. Rows ask, columns answer, frame by frame; percent of all pairs. "
-    legend += "A block of temporal_only is one token."
+    legend += "A block of temporal_only is one token; motion_adaptive is that of a clip which speeds up."
     pen.text((MARGIN, 114), legend, MUTED, ImageFont.load_default(27))
     right = size[0] - MARGIN
     for label, color in (("first frame", ANCHOR), ("far frames", FAR), ("near frames", NEAR)):
@@ -72,7 +73,8 @@ def draw(options: dict[str, Pattern], frames: int, blocks: int) -> Image.Image:
         pen.rectangle((right, 120, right + 22, 142), tuple(color.tolist()))
         pen.text((right + 32, 114), label, INK, ImageFont.load_default(27))
         right -= 36
-    for index, (name, pattern) in enumerate(options.items()):
+    for index, (name, option) in enumerate(options.items()):
+        pattern = speeding_up(option.schedule, frames) if isinstance(option, MotionPattern) else option
         x = MARGIN + index % COLUMNS * (SIDE + GAP)
         y = HEAD + index // COLUMNS * (SIDE + CAPTION + GAP)
         percent = f"{100 * pattern.density(frames, blocks):.1f} %"

@@ -14,7 +14,9 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from experiments import full_size
 from sculpt4d.attention import merged
+from sculpt4d.attention.adaptive import MotionPattern, PairwisePattern
 from sculpt4d.attention.backends import attend
+from sculpt4d.attention.joint import JointPattern
 from sculpt4d.attention.patterns import StridedPattern
 from sculpt4d.compute import Evaluation, Sampling, count_decoding, count_evaluation, count_sampling, pairs
 from sculpt4d.model import layers
@@ -28,8 +30,8 @@ DENSE = StridedPattern(strides=(1,), anchor=False)
 
 def merged_flop_count(q: torch.Size, k: torch.Size, v: torch.Size, *rest: Any, **_: Any) -> int:
     """Of the opaque operator: the dense attentions that its plan runs, each counted as torch counts one."""
-    strides, anchor, block_size, packed, frames = rest
-    layouts, size = merged._planned(tuple(strides), anchor, block_size, packed, frames, q[2])
+    strides, anchor, block_size, kind, frames = rest
+    layouts, size = merged._planned(tuple(strides), anchor, block_size, kind, frames, q[2])
     total = 0
     for piece in (piece for layout in layouts for piece in layout.pieces):
         queries, keys = (
@@ -148,12 +150,22 @@ def test_backends_compute_the_pairs_that_are_counted(mask: str, frames: int, con
     pattern = instantiate(configure("train", "model=hunyuan3d21", f"attention={mask}").attention)
     heads = torch.empty(1, 16, frames * LATENTS, 128, device="meta")
     kept = pairs(pattern, frames, LATENTS)
-    if mask != "radial":  # it has no dense pieces
+    if isinstance(pattern, MotionPattern):
+        (pattern,) = pattern.for_clips(torch.rand(1, frames - 1, generator=torch.Generator().manual_seed(0)))
+        assert frames < 16 or isinstance(pattern, PairwisePattern)
+    if mask not in ("radial", "shapegen4d"):  # these have no dense pieces
         counter = counted(lambda: attend(heads, heads, heads, pattern, frames, "merged"))
         assert counter.get_total_flops() == 2 * 2 * kept * WIDTH
-    if mask in ("full", "rope"):
+    if mask in ("full", "rope", "shapegen4d"):
         counter = counted(lambda: attend(heads, heads, heads, pattern, frames, "reference"))
         assert counter.get_total_flops() == 2 * 2 * (frames * LATENTS) ** 2 * WIDTH == 2 * 2 * kept * WIDTH
+
+
+def test_image_tokens_among_the_keys_are_counted():
+    sizes = {"in_channels": 8, "hidden_size": 32, "context_dim": 16, "depth": 3, "num_heads": 2, "num_moe_layers": 0}
+    model = Denoiser(**sizes, pattern=JointPattern()).eval()
+    inputs = torch.zeros(1, 3, 24, 8), torch.zeros(1), torch.ones(1, 3, 7, 16)
+    assert by_component(counted(lambda: model(*inputs))) == count_evaluation(model, 3, 24, 7)
 
 
 def test_the_reference_backend_computes_what_it_hides():

@@ -6,6 +6,7 @@ python -m sculpt4d.attention.benchmark --frames 16 --tokens 1024 --block 32 --he
 density / ratio, 1 when every product that is left out is a product saved; `error` is absolute against float64, in half
 precision relative; `memory` counts tensors of the size of the queries, results included. On the CPU time is process
 time, which a busy machine stretches little, of one thread unless told otherwise: of several, waiting counts too.
+A pattern that depends on the clip is that of a clip which speeds up.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from hydra.utils import instantiate
 from rich.console import Console
 from rich.table import Table
 
+from sculpt4d.attention.adaptive import MotionPattern, speeding_up
 from sculpt4d.attention.backends import BACKENDS, Case
 from sculpt4d.attention.comparison import DTYPES, compare, messages
 from sculpt4d.attention.patterns import Pattern
@@ -51,7 +53,8 @@ def run(options: argparse.Namespace) -> None:
     reports = {}
     for frames in PLOTTED if options.plot else (options.frames,):
         shape = (frames, options.tokens, options.heads, options.width)
-        reports[frames] = compare(Case(pattern, *shape, dtype, device, options.backward), names, options.rounds)
+        shown = speeding_up(pattern.schedule, frames) if isinstance(pattern, MotionPattern) else pattern
+        reports[frames] = compare(Case(shown, *shape, dtype, device, options.backward), names, options.rounds)
     if options.plot:
         title = f"{options.pattern}, {options.tokens} tokens a frame, {options.dtype}, {device.type}"
         draw(options.plot, reports, title)
