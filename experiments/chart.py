@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
-SIDE, LEFT, TOP, BOTTOM, GAP = 880, 190, 190, 150, 70  # pixels
+SIDE, LEFT, TOP, BOTTOM, GAP, LEGEND = 880, 190, 190, 150, 70, 300  # pixels
 GROUND, INK, MUTED, GRID = "#ffffff", "#181c28", "#70788a", "#e2e5ec"
 COLOURS = ("#d1495b", "#2e86ab", "#4c9f70", "#8e6bbf", "#d98b2b", "#6b7280", "#147a8a", "#b5487f")
 LARGE, MIDDLE, SMALL = 40, 28, 24  # letters
@@ -26,7 +26,7 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class Series:
-    """Points of one colour, joined by lines or not. A name appears in the legend; hollow marks are published figures."""
+    """Points of one colour, joined by lines or not. Names stand in the legend; hollow marks are published figures."""
 
     points: tuple[Point, ...]
     name: str = ""
@@ -51,12 +51,19 @@ class Panel:
 
 
 def draw(path: Path, title: str, panels: Sequence[Panel]) -> None:
-    """Writes the picture. Panels without points say so."""
-    picture = Image.new("RGB", (len(panels) * (SIDE + LEFT + GAP), SIDE + TOP + BOTTOM), GROUND)
+    """Writes the picture. Panels without points say so. Series of one place in their panels share colour and name."""
+    named = {series.name: (index, series) for panel in panels for index, series in enumerate(panel.series)}
+    named.pop("", None)
+    right = len(panels) * (SIDE + LEFT + GAP)
+    picture = Image.new("RGB", (right + (LEGEND if named else 0), SIDE + TOP + BOTTOM), GROUND)
     pen = ImageDraw.Draw(picture)
     pen.text((LEFT, 30), title, INK, ImageFont.load_default(LARGE))
-    for index, panel in enumerate(panels):
-        _Axes(pen, panel, index * (SIDE + LEFT + GAP) + LEFT).draw()
+    for number, panel in enumerate(panels):
+        _Axes(pen, panel, number * (SIDE + LEFT + GAP) + LEFT).draw()
+    for row, (name, (index, series)) in enumerate(named.items()):
+        y = TOP + 24 + 40 * row
+        _mark(pen, right - GAP + 34, y, COLOURS[index % len(COLOURS)], series.hollow)
+        pen.text((right - GAP + 60, y), name, INK, _font(), anchor="lm")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
     picture.save(partial, format="PNG")
@@ -64,7 +71,7 @@ def draw(path: Path, title: str, panels: Sequence[Panel]) -> None:
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Round numbers from below `low` to above `high`, about `count` of them; steps are 1, 2 or 5 times a power of ten."""
+    """Round numbers from below `low` to above `high`, some `count` of them, in steps of 1, 2 or 5 times 10^k."""
     span = (high - low) or abs(high) or 1.0
     power = 10.0 ** math.floor(math.log10(span / count))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power * count >= span * (1 - 1e-9))
@@ -95,7 +102,7 @@ class _Axes:
         return self.left + 40 + across * (SIDE - 80), TOP + SIDE - up * SIDE
 
     def draw(self) -> None:
-        """Frame, ticks, series, names, legend."""
+        """Frame, ticks, series, names."""
         pen, right, bottom = self.pen, self.left + SIDE, TOP + SIDE
         pen.text((self.left, TOP - 50), self.panel.title, INK, ImageFont.load_default(MIDDLE))
         pen.rectangle((self.left, TOP, right, bottom), outline=GRID, width=2)
@@ -115,20 +122,20 @@ class _Axes:
         for index, series in enumerate(self.panel.series):
             self._series(series, COLOURS[index % len(COLOURS)])
         self._names()
-        self._legend()
 
     def _series(self, series: Series, colour: str) -> None:
         places = [self.place(point.x, point.y) for point in series.points]
         if series.joined:
             self.pen.line(places, colour, 4)
         for point, (x, y) in zip(series.points, places, strict=True):
-            if not math.isnan(point.error):
-                low, high = (self.place(point.x, point.y + sign * point.error)[1] for sign in (-1, 1))
+            reach = 0.0 if math.isnan(point.error) else point.error
+            low, high = (self.place(point.x, point.y + sign * reach)[1] for sign in (-1, 1))
+            if reach:
                 self.pen.line((x, low, x, high), colour, 3)
                 for end in (low, high):
                     self.pen.line((x - 8, end, x + 8, end), colour, 3)
-            self.pen.ellipse((x - 9, y - 9, x + 9, y + 9), GROUND if series.hollow else colour, colour, 4)
-            self.taken.append((x - 10, y - 10, x + 10, y + 10))
+            _mark(self.pen, x, y, colour, series.hollow)
+            self.taken.append((x - 10, min(high, y - 10), x + 10, max(low, y + 10)))
 
     def _names(self) -> None:
         """Every name on the first side of its point where nothing else is."""
@@ -146,19 +153,12 @@ class _Axes:
 
     def _is_free(self, box: tuple[float, float, float, float]) -> bool:
         left, top, right, bottom = box
-        inside = self.left < left and right < self.left + SIDE and TOP < top and bottom < TOP + SIDE
+        inside = self.left < left and right < self.left + SIDE and top > TOP and bottom < TOP + SIDE
         return inside and not any(left < c and a < right and top < d and b < bottom for a, b, c, d in self.taken)
 
-    def _legend(self) -> None:
-        """Names of series, in the upper corner that covers fewer marks."""
-        named = [(index, series) for index, series in enumerate(self.panel.series) if series.name]
-        middle = self.left + SIDE / 2
-        high = [box for box in self.taken if box[1] < TOP + 40 * (len(named) + 1)]
-        left = self.left + 24 if sum(box[0] < middle for box in high) <= len(high) / 2 else middle + 40
-        for row, (index, series) in enumerate(named):
-            colour, y = COLOURS[index % len(COLOURS)], TOP + 36 + 38 * row
-            self.pen.ellipse((left, y - 9, left + 18, y + 9), GROUND if series.hollow else colour, colour, 4)
-            self.pen.text((left + 32, y), series.name, INK, _font(), anchor="lm")
+
+def _mark(pen: ImageDraw.ImageDraw, x: float, y: float, colour: str, hollow: bool) -> None:
+    pen.ellipse((x - 9, y - 9, x + 9, y + 9), GROUND if hollow else colour, colour, 4)
 
 
 def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

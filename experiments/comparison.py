@@ -13,14 +13,14 @@ from experiments.table import Cell, Figure, Table
 from sculpt4d.evaluation.published import GEOMETRY, Published
 
 SEEDS = (0, 1, 2)
-NONE = "–"
+NONE = "-"
 GEOMETRIC = {name: GEOMETRY[name] for name in ("chamfer", "iou", "fscore")}
 TEMPORAL = {name: GEOMETRY[name] for name in ("volume_jitter_error", "centroid_jitter_error")}
 APPEARANCE_QUANTITIES = {"lpips": "LPIPS ↓", "clip": "CLIP ↑", "fvd": "FVD ↓"}
 COMPUTE = {"compute": "compute (TMAC)"}
 ALIKE = (
-    "Published rows are of the full-size model on the papers' own data, by protocols whose constants are not all known; "
-    "they are not comparable with measured ones.",
+    "Published rows are of the full-size model on the papers' own data, by protocols whose constants are not all "
+    "known; they are not comparable with measured ones.",
     "±: standard error over seeds, of training and sampling at once (of sampling alone where nothing is trained); of "
     "a row without seeds over objects.",
 )

@@ -16,7 +16,7 @@ CONFIDENCE = 0.95
 def differences(comparison: Comparison, rows: Mapping[str, Row]) -> Table:
     """A line for every row and quantity that the paper and we have: row minus reference, theirs and ours."""
     paper = comparison.published
-    by_label = {entry.label: rows[entry.variant] for entry in comparison.entries if entry.variant in rows}
+    by_label = {entry.label: rows[name] for entry in comparison.entries if (name := entry.variant) and name in rows}
     reference = comparison.reference
     assert reference is not None, f"{comparison.title} has no row that others are held against"
     lines: list[tuple[Cell, ...]] = []
@@ -43,8 +43,8 @@ def differences(comparison: Comparison, rows: Mapping[str, Row]) -> Table:
         tuple(lines),
         (
             "measured: mean over seeds of the difference of the two runs with the same seed, with its standard error. "
-            f"holds, reversed: zero is outside Student's {100 * CONFIDENCE:.0f} % interval of that mean, on the paper's "
-            "side or on the other; undecided: it is inside. One line in twenty would lie outside by chance alone.",
+            f"holds, reversed: zero is outside Student's {100 * CONFIDENCE:.0f} % interval of that mean, on the side of "
+            "the paper or on the other; undecided: it is inside. One line in twenty would lie outside by chance alone.",
         ),
     )
 

@@ -43,7 +43,7 @@ def draw_all(folder: Path, sources: Sequence[Path] = ()) -> dict[str, Path]:
     pictures = {
         "compute_chamfer": ("Compute against Chamfer distance: the masks", compute_panels(masks, of_masks)),
         "length": ("Weights trained at one length, tested at others", length_panels(length, of_length)),
-        "loss_time": ("Validation loss by flow time (0 is noise, 1 is data)", [loss_panel(masks, of_masks)]),
+        "loss_time": ("Validation loss by flow time (0 is noise, 1 is data)", loss_panels(masks, of_masks)),
     }
     files = {name: folder / f"{name}.png" for name in pictures}
     for name, (title, panels) in pictures.items():
@@ -53,7 +53,7 @@ def draw_all(folder: Path, sources: Sequence[Path] = ()) -> dict[str, Path]:
 
 def compute_panels(comparison: Comparison, rows: Mapping[str, Row]) -> list[Panel]:
     """Published and measured masks, each with axes of its own: their models are not of one size."""
-    axes = ("compute of one evaluation (TMAC)", "Chamfer ↓")
+    axes = ("compute of one evaluation (TMAC)", "Chamfer, lower is better")
     names = {entry.label: entry.variant or entry.label for entry in comparison.entries}
     papers = comparison.published.rows.items()
     published = [Point(row["compute"], row["chamfer"], name=names[label]) for label, row in papers]
@@ -85,22 +85,40 @@ def length_panels(comparison: Comparison, rows: Mapping[str, Row]) -> list[Panel
             Series(published, "published", joined=True, hollow=True),
             *([Series(tuple(sorted(measured)), "measured", joined=True)] if measured else []),
         )
-        panels.append(Panel(heading, "frames, as a multiple of those of training", heading, series, octaves=True))
+        told = heading.replace(" ↓", ", lower is better").replace(" ↑", ", higher is better")  # the font has no arrows
+        panels.append(Panel(told, "frames, as a multiple of those of training", "", series, octaves=True))
     return panels
 
 
-def loss_panel(comparison: Comparison, rows: Mapping[str, Row]) -> Panel:
-    """A curve for each mask over the middles of the bins, with the standard error over seeds."""
-    series = []
+def loss_panels(comparison: Comparison, rows: Mapping[str, Row]) -> list[Panel]:
+    """A curve for each mask over the middles of the bins, then each less the reference, seed by seed."""
+    reference = next(entry.variant for entry in comparison.entries if entry.label == comparison.reference)
+    whole, less = [], []
     for variant, row in rows.items():
-        lower = sorted(float(found[1]) for name in row.first.loss if (found := BIN.fullmatch(name)))
-        points = []
-        for start in lower:
-            values = [run.loss.get(f"val/loss_time_{start:.2f}", math.nan) for run in row.runs]
-            points.append(Point(start + 0.5 / len(lower), float(np.mean(values)), standard_error(values)))
-        if points:
-            series.append(Series(tuple(points), variant, joined=True))
-    return Panel(comparison.title, "flow time", "validation loss ↓", tuple(series))
+        lower = sorted((float(found[1]), name) for name in row.first.loss if (found := BIN.fullmatch(name)))
+        if not lower:
+            continue
+        middles = [start + 0.5 / len(lower) for start, _ in lower]
+        losses = [{run.seed: run.loss.get(name, math.nan) for run in row.runs} for _, name in lower]
+        whole.append(Series(_means(middles, losses), variant, joined=True))
+        if reference and reference in rows:
+            theirs = [{run.seed: run.loss.get(name, math.nan) for run in rows[reference].runs} for _, name in lower]
+            gaps = [
+                {seed: mine[seed] - other[seed] for seed in mine.keys() & other.keys()}
+                for mine, other in zip(losses, theirs, strict=True)
+            ]
+            less.append(Series(_means(middles, gaps), variant, joined=True))
+    return [
+        Panel("bars: standard error over seeds", "flow time", "lower is better", tuple(whole)),
+        Panel(f"less that of {reference}, same seed", "flow time", "lower is better", tuple(less)),
+    ]
+
+
+def _means(middles: Sequence[float], bins: Sequence[Mapping[int | None, float]]) -> tuple[Point, ...]:
+    """A point for each bin that has a value, with the standard error over seeds."""
+    values = [list(found.values()) for found in bins]
+    pairs = [(x, found) for x, found in zip(middles, values, strict=True) if found]
+    return tuple(Point(x, float(np.mean(found)), standard_error(found)) for x, found in pairs)
 
 
 if __name__ == "__main__":

@@ -125,7 +125,7 @@ def show(description: str, makers: Mapping[str, Callable[[], Table]], arguments:
 
 
 _SPECIAL = {"\\": r"\textbackslash{}", "^": r"\^{}", "~": r"\~{}"} | {sign: f"\\{sign}" for sign in "%_#&{}$"}
-_SPECIAL |= {"↓": r"$\downarrow$", "↑": r"$\uparrow$", "±": r"$\pm$", "–": "--"}
+_SPECIAL |= {"↓": r"$\downarrow$", "↑": r"$\uparrow$", "±": r"$\pm$"}
 
 
 def _text(cell: Cell) -> str:

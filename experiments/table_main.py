@@ -30,7 +30,9 @@ COMPARISON = Comparison(
         Entry("Sculpt4D", "blockmask_decay", "masks"),
     ),
     reference="Sculpt4D",
-    notes=("per_frame, per_frame_shared_noise: our base without temporal layers, each frame with its own noise or one.",),
+    notes=(
+        "per_frame, per_frame_shared_noise: our base without temporal layers, each frame with its own noise or one.",
+    ),
 )
 
 

@@ -23,7 +23,9 @@ COMPARISON = Comparison(
         Entry("Sculpt4D", "blockmask_decay"),
     ),
     options="metrics=appearance",
-    notes=("Published on Consistent4D; L4GM's figures gain from its alignment with the input view, as the paper notes.",),
+    notes=(
+        "Published on Consistent4D; L4GM's figures gain from its alignment with the input view, as the paper notes.",
+    ),
 )
 
 

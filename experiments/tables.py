@@ -5,12 +5,22 @@ python -m experiments.tables [--output FOLDER] [--results FOLDER ...] [--wandb F
 
 import argparse
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from experiments import plots, table_a1_compute, table_a1_masks, table_a2_compute, table_a3_appearance, table_a4_length
-from experiments import table_components, table_main, table_shapegen4d, table_shapegen4d_ablation
-from experiments import table_shapegen4d_rendering
+from experiments import (
+    plots,
+    table_a1_compute,
+    table_a1_masks,
+    table_a2_compute,
+    table_a3_appearance,
+    table_a4_length,
+    table_components,
+    table_main,
+    table_shapegen4d,
+    table_shapegen4d_ablation,
+    table_shapegen4d_rendering,
+)
 from experiments.present import tables_of
 from experiments.results import ROOT
 from experiments.table import FORMATS, Table
@@ -34,7 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Writes the files and says where they are."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=ROOT / "results" / "tables")
-    parser.add_argument("--results", type=Path, nargs="+", default=[], metavar="SOURCE", help="result files and folders")
+    parser.add_argument(
+        "--results", type=Path, nargs="+", default=[], metavar="SOURCE", help="result files and folders"
+    )
     parser.add_argument("--wandb", type=Path, metavar="FOLDER", help="also as an offline W&B run in this folder")
     given = parser.parse_args(arguments)
     try:

@@ -17,7 +17,9 @@ def log_tables(folder: Path, tables: Mapping[str, Table], pictures: Mapping[str,
     """Makes the run under `folder` and returns its own folder. Raises ImportError where wandb is not installed."""
     wandb = require("wandb")
     folder.mkdir(parents=True, exist_ok=True)
-    run = wandb.init(mode="offline", project=PROJECT, name="tables", dir=str(folder), settings=wandb.Settings(silent=True))
+    run = wandb.init(
+        mode="offline", project=PROJECT, name="tables", dir=str(folder), settings=wandb.Settings(silent=True)
+    )
     try:
         shown = {name: wandb.Table(*columns(table), allow_mixed_types=True) for name, table in tables.items()}
         shown |= {name: wandb.Image(str(path)) for name, path in (pictures or {}).items()}
