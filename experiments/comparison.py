@@ -6,8 +6,9 @@ Of a row that nothing was measured for, the command that would is named.
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from experiments.results import Run
+from experiments.results import ROOT, Run
 from experiments.rows import Row, refuse_mixed, rows_of
 from experiments.table import Cell, Figure, Table
 from sculpt4d.evaluation.published import GEOMETRY, Published
@@ -78,8 +79,8 @@ def choose(comparison: Comparison, runs: Iterable[Run]) -> dict[str, Row]:
     return rows
 
 
-def beside(comparison: Comparison, rows: Mapping[str, Row]) -> Table:
-    """The table: published row, then what was measured for it."""
+def beside(comparison: Comparison, rows: Mapping[str, Row], sources: Sequence[Path] = ()) -> Table:
+    """The table: published row, then what was measured for it. sources: are told below."""
     listed: list[tuple[Cell, ...]] = []
     known = {entry.variant for entry in comparison.entries}
     guests = [Entry(name, name) for name in rows if name not in known]
@@ -94,11 +95,12 @@ def beside(comparison: Comparison, rows: Mapping[str, Row]) -> Table:
         floor = [_figure(name, run.floor.get(name, math.nan)) for name in comparison.quantities]
         listed.append((f"truth against itself{of}", "", "measured", NONE, str(run.objects), NONE, NONE, *floor))
     failed = [f"Not measured in {run.variant}: {name}: {why}" for run in runs for name, why in run.failed.items()]
+    told = [f"Measured figures are from {', '.join(map(_place, sources))}."] if rows else []
     return Table(
         f"{comparison.title}. Published figures: {comparison.published.source}",
         ("method", "here", "figures", "size", "objects", "seeds", "failed frames", *comparison.quantities.values()),
         tuple(listed),
-        (*comparison.notes, *ALIKE, *failed),
+        (*comparison.notes, *ALIKE, *failed, *told),
         tuple(_missing(comparison, rows)),
     )
 
@@ -111,6 +113,12 @@ def command(comparison: Comparison, entry: Entry, seeds: Sequence[int]) -> str:
     only = f"'sweep.only=[{entry.variant}]'"
     some = "" if tuple(seeds) == SEEDS else f" 'sweep.seeds=[{','.join(map(str, seeds))}]'"
     return f"python train.py sweep={entry.sweep} {only}{some}"
+
+
+def _place(source: Path) -> str:
+    """From the checkout; of a place elsewhere the last three folders."""
+    source = source.resolve()
+    return str(source.relative_to(ROOT)) if source.is_relative_to(ROOT) else str(Path("...", *source.parts[-3:]))
 
 
 def _published(comparison: Comparison, label: str) -> tuple[Cell, ...]:

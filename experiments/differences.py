@@ -43,8 +43,8 @@ def differences(comparison: Comparison, rows: Mapping[str, Row]) -> Table:
         tuple(lines),
         (
             "measured: mean over seeds of the difference of the two runs with the same seed, with its standard error. "
-            f"holds, reversed: zero is outside Student's {100 * CONFIDENCE:.0f} % interval of that mean, on the side of "
-            "the paper or on the other; undecided: it is inside. One line in twenty would lie outside by chance alone.",
+            f"holds, reversed: zero is outside Student's {100 * CONFIDENCE:.0f} % interval of that mean, on the side "
+            "of the paper or on the other; undecided: it is inside. One line in twenty lies outside by chance alone.",
         ),
     )
 

@@ -17,8 +17,9 @@ def tables_of(comparison: Comparison, sources: Sequence[Path] = ()) -> dict[str,
     sources: result files and folders of them; none: those of the comparison's sweeps. Raises FileNotFoundError or
     ValueError for files that cannot be read, and for runs that were not measured alike.
     """
-    rows = choose(comparison, read_runs(sources or default_sources(comparison.sweeps)))
-    tables = {"": beside(comparison, rows)}
+    places = sources or default_sources(comparison.sweeps)
+    rows = choose(comparison, read_runs(places))
+    tables = {"": beside(comparison, rows, places)}
     return tables if comparison.reference is None else tables | {"differences": differences(comparison, rows)}
 
 
