@@ -90,7 +90,10 @@ def beside(comparison: Comparison, rows: Mapping[str, Row], sources: Sequence[Pa
         if entry.variant is not None:
             listed.append(_measured(comparison, entry.label, entry.variant, rows.get(entry.variant)))
     runs = [run for row in rows.values() for run in row.runs]
-    for frames, run in {run.frames: run for run in reversed(runs)}.items():
+    lengths: dict[int | None, Run] = {}
+    for run in runs:
+        lengths.setdefault(run.frames, run)
+    for frames, run in lengths.items():
         of = f", {frames} frames" if "frames" in comparison.free else ""
         floor = [_figure(name, run.floor.get(name, math.nan)) for name in comparison.quantities]
         listed.append((f"truth against itself{of}", "", "measured", NONE, str(run.objects), NONE, NONE, *floor))

@@ -11,7 +11,7 @@ from experiments.results import Run
 from experiments.table import Figure
 
 UNCOMPARED = {"seed"}  # of a protocol: other points of the same surfaces
-TOLD = {"protocol": "protocols", "total": "numbers of objects"}
+TOLD = {"protocol": "protocols", "frames": "numbers of frames", "total": "numbers of objects"}
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,11 @@ def test_points_lie_where_their_figures_are(tmp_path: Path):
 
 
 def test_octaves_are_evenly_spaced(tmp_path: Path):
-    draw(tmp_path / "c.png", "t", [Panel("p", "x", "y", (Series((Point(0.5, 1.0), Point(4.0, 0.0))), Series((Point(1.0, 0.5),))), octaves=True)])
+    draw(
+        tmp_path / "c.png",
+        "t",
+        [Panel("p", "x", "y", (Series((Point(0.5, 1.0), Point(4.0, 0.0))), Series((Point(1.0, 0.5),))), octaves=True)],
+    )
     pixels = np.asarray(Image.open(tmp_path / "c.png").convert("RGB"))
     at = np.argwhere((pixels == ImageColor.getrgb(COLOURS[1])).all(-1)).mean(0)[1]
     assert at == pytest.approx(LEFT + 40 + (SIDE - 80) / 3, abs=2)
