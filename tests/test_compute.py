@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from experiments import full_size
 from sculpt4d.attention import merged
+from sculpt4d.attention.adaptive import MotionPattern, PairwisePattern
 from sculpt4d.attention.backends import attend
 from sculpt4d.attention.patterns import StridedPattern
 from sculpt4d.compute import Evaluation, Sampling, count_decoding, count_evaluation, count_sampling, pairs
@@ -28,8 +29,8 @@ DENSE = StridedPattern(strides=(1,), anchor=False)
 
 def merged_flop_count(q: torch.Size, k: torch.Size, v: torch.Size, *rest: Any, **_: Any) -> int:
     """Of the opaque operator: the dense attentions that its plan runs, each counted as torch counts one."""
-    strides, anchor, block_size, packed, frames = rest
-    layouts, size = merged._planned(tuple(strides), anchor, block_size, packed, frames, q[2])
+    strides, anchor, block_size, kind, frames = rest
+    layouts, size = merged._planned(tuple(strides), anchor, block_size, kind, frames, q[2])
     total = 0
     for piece in (piece for layout in layouts for piece in layout.pieces):
         queries, keys = (
@@ -148,6 +149,9 @@ def test_backends_compute_the_pairs_that_are_counted(mask: str, frames: int, con
     pattern = instantiate(configure("train", "model=hunyuan3d21", f"attention={mask}").attention)
     heads = torch.empty(1, 16, frames * LATENTS, 128, device="meta")
     kept = pairs(pattern, frames, LATENTS)
+    if isinstance(pattern, MotionPattern):
+        (pattern,) = pattern.for_clips(torch.rand(1, frames - 1, generator=torch.Generator().manual_seed(0)))
+        assert frames < 4 or isinstance(pattern, PairwisePattern)
     if mask != "radial":  # it has no dense pieces
         counter = counted(lambda: attend(heads, heads, heads, pattern, frames, "merged"))
         assert counter.get_total_flops() == 2 * 2 * kept * WIDTH

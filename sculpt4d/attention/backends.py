@@ -7,6 +7,7 @@ judges the others; `merged` is the default; `flex` takes any mask on CUDA; `bloc
 import logging
 from collections.abc import Callable
 from functools import cache, lru_cache, partial
+from itertools import groupby
 from operator import index
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sculpt4d.attention.adaptive import MotionPattern, PairwisePattern
 from sculpt4d.attention.block_sparse import block_sparse
 from sculpt4d.attention.flex import flex
 from sculpt4d.attention.merged import merged
@@ -48,18 +50,39 @@ class Case(NamedTuple):
     gradients: bool
 
 
-def attend(q: Heads, k: Heads, v: Heads, pattern: Pattern, frames: int, backend: str = "auto") -> Heads:
-    """Attention of every token to the tokens its pattern shows it, among `frames` frames of equal token count."""
+def attend(
+    q: Heads, k: Heads, v: Heads, pattern: Pattern | tuple[Pattern, ...], frames: int, backend: str = "auto"
+) -> Heads:
+    """Attention of every token to the tokens its pattern shows it, among `frames` frames of equal token count.
+
+    `pattern`: one for all clips of the batch, or one for each.
+    """
+    if isinstance(pattern, tuple):
+        return _clip_by_clip(q, k, v, pattern, frames, backend)
     _check(q, k, v, pattern, frames)
     _, heads, length, width = q.shape
     gradients = torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad)
     # index(): under torch.compile the choice is made for the sizes at hand
     sizes = (index(frames), index(length // frames), index(heads), index(width))
-    return BACKENDS[_chosen(backend, pattern, *sizes, q.dtype, q.device, gradients)](q, k, v, pattern, frames)
+    known = pattern.typical if isinstance(pattern, PairwisePattern) else pattern
+    return BACKENDS[_chosen(backend, known, *sizes, q.dtype, q.device, gradients)](q, k, v, pattern, frames)
+
+
+def _clip_by_clip(q: Tensor, k: Tensor, v: Tensor, patterns: tuple[Pattern, ...], frames: int, backend: str) -> Heads:
+    """Clips with a pattern each; neighbours in the batch that share one go together."""
+    if len(patterns) != len(q):
+        raise ValueError(f"{len(patterns)} patterns for {len(q)} clips: give each clip of the batch its own")
+    runs = [list(run) for _, run in groupby(range(len(q)), key=patterns.__getitem__)]
+    if len(runs) == 1:
+        return attend(q, k, v, patterns[0], frames, backend)
+    parts = [slice(run[0], run[-1] + 1) for run in runs]
+    return torch.cat([attend(q[part], k[part], v[part], patterns[part.start], frames, backend) for part in parts])
 
 
 def _check(q: Tensor, k: Tensor, v: Tensor, pattern: Pattern, frames: int) -> None:
     """Raises ValueError for inputs that no backend takes."""
+    if isinstance(pattern, MotionPattern):
+        raise ValueError(f"{pattern} depends on the clip: pass the pattern of every clip, those of its for_clips")
     length = q.shape[2]
     if frames < 1 or length % frames:
         raise ValueError(f"{length} tokens are not {frames} frames of equal size: pass the clip's number of frames")
@@ -106,7 +129,7 @@ def choose(name: str, case: Case) -> tuple[str, str]:
         return "reference", "the pattern hides nothing"
     if length <= CLOSE[0]:
         return "reference", f"clips of up to {CLOSE[0]} tokens"
-    if not isinstance(pattern, StridedPattern | PackedPattern):
+    if not isinstance(pattern, StridedPattern | PackedPattern | PairwisePattern):
         return (
             ("flex", "an arbitrary mask on CUDA") if kind == "cuda" else ("reference", "an arbitrary mask without CUDA")
         )

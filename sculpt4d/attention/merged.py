@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sculpt4d.attention.adaptive import PairwisePattern
 from sculpt4d.attention.operators import operator
 from sculpt4d.attention.patterns import PackedPattern, Pattern, SameTokenPattern, StridedPattern
 from sculpt4d.attention.plan import Layout, Piece, Runs, plan
@@ -25,18 +26,27 @@ NOTHING = -1e30  # the mass of no key at all; finite, so that two of them merge 
 
 
 def merged(q: Heads, k: Heads, v: Heads, pattern: Pattern, frames: int) -> Heads:
-    """Attention of a strided, packed or same-token pattern; ValueError for patterns without such a structure."""
+    """Attention of a strided, pairwise, packed or same-token pattern; ValueError for what has no such structure."""
     if isinstance(pattern, SameTokenPattern):
         return _same_token(q, k, v, frames)
-    if not isinstance(pattern, StridedPattern | PackedPattern):
+    if not isinstance(pattern, StridedPattern | PackedPattern | PairwisePattern):
         raise ValueError(
             f"backend merged cannot run {pattern}: it has no dense pieces. Use backend=flex or backend=reference"
         )
     pattern.blocks(q.shape[2] // frames)  # raises where they do not divide
-    packed = isinstance(pattern, PackedPattern)
+    if isinstance(pattern, PairwisePattern):
+        pattern.check(frames)
     if isinstance(pattern, PackedPattern):
         k, v = pattern.pool(k), pattern.pool(v)
-    return _attention(q, k, v, list(pattern.strides), pattern.anchor, pattern.block_size, packed, frames)[0]
+    return _attention(q, k, v, *_plainly(pattern), frames)[0]
+
+
+def _plainly(pattern: StridedPattern | PackedPattern | PairwisePattern) -> tuple[list[int], bool, int, str]:
+    """A pattern in the types that an operator may have: strides (of pairs row by row), anchor, block size, kind."""
+    if isinstance(pattern, PairwisePattern):
+        return [stride for row in pattern.strides for stride in row], False, pattern.block_size, "pairwise"
+    kind = "packed" if isinstance(pattern, PackedPattern) else "strided"
+    return list(pattern.strides), pattern.anchor, pattern.block_size, kind
 
 
 def _same_token(q: Heads, k: Heads, v: Heads, frames: int) -> Heads:
@@ -48,10 +58,10 @@ def _same_token(q: Heads, k: Heads, v: Heads, frames: int) -> Heads:
 
 @torch.library.custom_op("sculpt4d::merged_attention", mutates_args=())
 def _attention(
-    q: Tensor, k: Tensor, v: Tensor, strides: Sequence[int], anchor: bool, block_size: int, packed: bool, frames: int
+    q: Tensor, k: Tensor, v: Tensor, strides: Sequence[int], anchor: bool, block_size: int, kind: str, frames: int
 ) -> tuple[Tensor, Tensor]:
     """Output and, in float32 at least, softmax mass of every query."""
-    layouts, size = _planned(tuple(strides), anchor, block_size, packed, frames, q.shape[2])
+    layouts, size = _planned(tuple(strides), anchor, block_size, kind, frames, q.shape[2])
     run = operator(q.device, q.dtype, q.shape[3])
     order = None
     out = torch.zeros_like(q, dtype=_wide(q), memory_format=torch.contiguous_format).flatten(0, 1)
@@ -83,11 +93,11 @@ def _gradients(
     strides: Sequence[int],
     anchor: bool,
     block_size: int,
-    packed: bool,
+    kind: str,
     frames: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of queries, keys and values."""
-    layouts, size = _planned(tuple(strides), anchor, block_size, packed, frames, q.shape[2])
+    layouts, size = _planned(tuple(strides), anchor, block_size, kind, frames, q.shape[2])
     run = operator(q.device, q.dtype, q.shape[3])
     order = None
     sums = [torch.zeros_like(x, dtype=_wide(q), memory_format=torch.contiguous_format).flatten(0, 1) for x in (q, k, v)]
@@ -135,12 +145,17 @@ _attention.register_autograd(_backward, setup_context=_save)
 
 @lru_cache(maxsize=256)
 def _planned(
-    strides: tuple[int, ...], anchor: bool, block_size: int, packed: bool, frames: int, length: int
+    strides: tuple[int, ...], anchor: bool, block_size: int, kind: str, frames: int, length: int
 ) -> tuple[tuple[Layout, ...], int]:
     """The plan and the rows of one of its units: a block, for packed keys a token."""
-    if packed:
-        return plan(PackedPattern(strides, anchor, block_size), frames, length // frames), 1
-    return plan(StridedPattern(strides, anchor, block_size), frames, length // frames // block_size), block_size
+    tokens = length // frames
+    if kind == "packed":
+        return plan(PackedPattern(strides, anchor, block_size), frames, tokens), 1
+    if kind == "pairwise":
+        table = tuple(strides[row * frames : (row + 1) * frames] for row in range(frames))
+        schedule = StridedPattern(block_size=block_size)  # the plan reads the table alone
+        return plan(PairwisePattern(table, schedule), frames, tokens // block_size), block_size
+    return plan(StridedPattern(strides, anchor, block_size), frames, tokens // block_size), block_size
 
 
 def _wide(x: Tensor) -> torch.dtype:
@@ -168,7 +183,7 @@ def _runs(x: Tensor, piece: Piece, runs: Runs, size: int) -> Tensor:
     unit = size * x.shape[2]
     shape = (x.shape[0], piece.classes, piece.frames, runs.length * size, x.shape[2])
     strides = (x.stride(0), runs.class_step * unit, runs.frame_step * unit, x.shape[2], 1)
-    return x.as_strided(shape, strides, runs.start * unit)
+    return x.as_strided(shape, strides, x.storage_offset() + runs.start * unit)
 
 
 def _fold(x: Tensor, piece: Piece, runs: Runs, size: int) -> Tensor:

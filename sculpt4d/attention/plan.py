@@ -6,7 +6,8 @@ it, a distance at stride s as many dense attentions as frame pairs times classes
 stride a staircase of (query frame, key frame) pairs cut into rectangles. So that classes are runs of rows, blocks are
 put in another order first: one order of a frame serves every stride of a divisor chain (1 | 2 | 4 | ... | N_B), and the
 strides outside the chain, as well as the staircase, have a layout of their own, class by class. Whatever the strides,
-block count and number of frames, every visible pair of blocks is visited once and no other.
+block count and number of frames, every visible pair of blocks is visited once and no other. Strides that differ from
+one pair of frames to the next have a layout each, in which runs of key frames at one stride are dense.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,9 +15,10 @@ from functools import lru_cache
 from itertools import groupby
 from typing import NamedTuple
 
+from sculpt4d.attention.adaptive import PairwisePattern
 from sculpt4d.attention.patterns import PackedPattern, StridedPattern
+from sculpt4d.attention.tiles import Tile, cover, tiles
 
-PARTS = 4  # pieces that the frames of one distance make at least, which bounds the memory of their gradients
 STAIRS = 3  # distances at the last stride from which on a staircase repays the copy into a layout of its own
 
 
@@ -53,24 +55,16 @@ class Band(NamedTuple):
     stride: int
 
 
-class Tile(NamedTuple):
-    """Query frames [query, query + queries) see key frames [key, key + keys), `repeats` times, each a frame further."""
-
-    repeats: int
-    query: int
-    queries: int
-    key: int
-    keys: int
-
-
 @lru_cache(maxsize=256)
-def plan(pattern: StridedPattern | PackedPattern, frames: int, blocks: int) -> tuple[Layout, ...]:
+def plan(pattern: StridedPattern | PackedPattern | PairwisePattern, frames: int, blocks: int) -> tuple[Layout, ...]:
     """Layouts whose pieces are the pattern's mask of `frames` frames of `blocks` blocks, rows being blocks.
 
     For a packed pattern rows are tokens, its `blocks` are the tokens of a frame, and keys are those of its `pool`.
     """
     if isinstance(pattern, PackedPattern):
         return (Layout(None, tuple(_packed(pattern, frames, blocks))),)
+    if isinstance(pattern, PairwisePattern):
+        return tuple(_pairwise(pattern.strides, frames, blocks))
     bands = _bands([min(pattern.stride(distance), blocks) for distance in range(frames)])
     own = [band for band in bands if band.stride > 1 and band.far == frames and band.far - band.near >= STAIRS]
     chain: list[int] = []
@@ -79,7 +73,10 @@ def plan(pattern: StridedPattern | PackedPattern, frames: int, blocks: int) -> t
             chain.append(stride)
     shared = [band for band in bands if band not in own and band.stride in (1, *chain)]
     layouts = [_common(pattern, frames, blocks, shared, chain)]
-    layouts += [_by_class(pattern, frames, blocks, band) for band in bands if band not in shared]
+    for band in bands:
+        if band not in shared:
+            pairs = tuple(tiles(band.near, band.far, int(pattern.anchor), frames))
+            layouts.append(_by_class(band.stride, frames, blocks, pairs))
     return tuple(layout for layout in layouts if layout.pieces)
 
 
@@ -101,7 +98,7 @@ def _common(pattern: StridedPattern, frames: int, blocks: int, bands: Sequence[B
             continue
         length = blocks // band.stride
         for distance in range(band.near, band.far):
-            for tile in _tiles(distance, distance + 1, int(pattern.anchor), frames):
+            for tile in tiles(distance, distance + 1, int(pattern.anchor), frames):
                 queries, keys = (Runs(frame * blocks, 0, length, length) for frame in (tile.query, tile.key))
                 pieces.append(Piece(1, tile.repeats * band.stride, queries, keys))
     if not chain:
@@ -110,18 +107,29 @@ def _common(pattern: StridedPattern, frames: int, blocks: int, bands: Sequence[B
     return Layout(tuple(frame * blocks + block for frame in range(frames) for block in order), tuple(pieces))
 
 
-def _by_class(pattern: StridedPattern, frames: int, blocks: int, band: Band) -> Layout:
+def _by_class(stride: int, frames: int, blocks: int, pairs: Sequence[Tile]) -> Layout:
     """One stride, class by class, inside a class frame by frame; the first blocks % s classes are one block longer."""
-    stride, pieces = band.stride, []
+    pieces = []
     short, longer = divmod(blocks, stride)
     for classes, start, length in ((longer, 0, short + 1), (stride - longer, longer * frames * (short + 1), short)):
-        for tile in _tiles(band.near, band.far, int(pattern.anchor), frames) if classes else ():
+        for tile in pairs if classes else ():
             queries = Runs(start + tile.query * length, frames * length, length, tile.queries * length)
             keys = Runs(start + tile.key * length, frames * length, length, tile.keys * length)
             pieces.append(Piece(classes, tile.repeats, queries, keys))
     classwise = (range(first, blocks, stride) for first in range(stride))
     order = (frame * blocks + block for members in classwise for frame in range(frames) for block in members)
     return Layout(tuple(order), tuple(pieces))
+
+
+def _pairwise(strides: Sequence[Sequence[int]], frames: int, blocks: int) -> Iterator[Layout]:
+    """A layout for every stride between frames."""
+    table = [[min(stride, blocks) for stride in row] for row in strides]
+    for stride in sorted({stride for row in table for stride in row}):
+        pairs = tuple(cover(table, stride))
+        if stride == 1:
+            yield Layout(None, tuple(_whole(tile, blocks) for tile in pairs))
+        else:
+            yield _by_class(stride, frames, blocks, pairs)
 
 
 def _packed(pattern: PackedPattern, frames: int, tokens: int) -> Iterator[Piece]:
@@ -134,7 +142,7 @@ def _packed(pattern: PackedPattern, frames: int, tokens: int) -> Iterator[Piece]
         length = tokens // level
         for band in bands:
             if band.stride == level > 1:
-                for tile in _tiles(band.near, band.far, int(pattern.anchor), frames):
+                for tile in tiles(band.near, band.far, int(pattern.anchor), frames):
                     queries = Runs(tile.query * tokens, 0, tokens, tile.queries * tokens)
                     keys = Runs(start + tile.key * length, 0, length, tile.keys * length)
                     yield Piece(1, tile.repeats, queries, keys)
@@ -153,53 +161,6 @@ def _anchored(anchor: bool, frames: int, bands: Sequence[Band]) -> Iterator[Tile
     for band in bands:
         if band.stride == 1:
             near = near or (band.far if band.near == 0 else 0)
-            yield from _tiles(band.near, band.far, int(anchor and band.near > 0), frames)
+            yield from tiles(band.near, band.far, int(anchor and band.near > 0), frames)
     if anchor and near < frames:
         yield Tile(1, near, frames - near, 0, 1)
-
-
-def _tiles(near: int, far: int, first: int, frames: int) -> Iterator[Tile]:
-    """Every pair of frames (i, j) with near <= |i - j| < far and j >= first, once."""
-    if near == 0 and far >= frames:
-        if first < frames:
-            yield Tile(1, 0, frames, first, frames - first)
-    elif near == 0:
-        width = 2 * far - 1
-        for frame in (*range(min(first + far - 1, frames)), *range(max(frames - far + 1, first + far - 1), frames)):
-            begin, end = max(first, frame - far + 1), min(frames, frame + far)
-            if begin < end:
-                yield Tile(1, frame, 1, begin, end - begin)
-        yield from _parts(Tile(frames - first - 2 * far + 2, first + far - 1, 1, first, width), frames)
-    elif far >= frames:
-        yield from _stairs(first, near, frames)
-        yield from (Tile(1, key, keys, query, queries) for _, query, queries, key, keys in _stairs(0, near, frames))
-    else:
-        yield from _slices(near, far, first, frames)
-
-
-def _slices(near: int, far: int, first: int, frames: int) -> Iterator[Tile]:
-    """The distances of a band, back in time and then forth, as key frames side by side."""
-    width = far - near
-    for frame in range(first + near, min(first + far - 1, frames)):
-        yield Tile(1, frame, 1, first, frame - near + 1 - first)
-    yield from _parts(Tile(frames - first - far + 1, first + far - 1, 1, first, width), frames)
-    yield from _parts(Tile(frames - far + 1, 0, 1, near, width), frames)
-    for frame in range(max(frames - far + 1, 0), frames - near):
-        yield Tile(1, frame, 1, frame + near, frames - near - frame)
-
-
-def _parts(tile: Tile, frames: int) -> Iterator[Tile]:
-    """A tile in parts of few frames, fewer where windows overlap; nothing for no repeats."""
-    most = max(PARTS, frames // PARTS) // min(tile.keys, 2)
-    for done in range(0, tile.repeats, most):
-        yield tile._replace(repeats=min(most, tile.repeats - done), query=tile.query + done, key=tile.key + done)
-
-
-def _stairs(first: int, gap: int, frames: int) -> Iterator[Tile]:
-    """Pairs of frames with i - j >= gap and j >= first: the largest rectangle, then the two staircases it leaves."""
-    begin = first + gap
-    if begin < frames:
-        middle = (begin + frames) // 2
-        yield Tile(1, middle, frames - middle, first, middle - gap + 1 - first)
-        yield from _stairs(first, gap, middle)
-        yield from _stairs(middle - gap + 1, gap, frames)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from sculpt4d.attention.adaptive import PairwisePattern
 from sculpt4d.attention.patterns import PackedPattern, Pattern, SameTokenPattern, StridedPattern
 
 Heads = Float[Tensor, "b h n d"]
@@ -64,4 +65,6 @@ def hides_nothing(pattern: Pattern, frames: int, tokens: int) -> bool:
     if isinstance(pattern, StridedPattern):  # the mask of a long clip would be the largest tensor of all
         alone = pattern.anchor and frames == 1
         return alone or all(min(pattern.stride(distance), blocks) == 1 for distance in range(frames))
+    if isinstance(pattern, PairwisePattern):
+        return all(min(stride, blocks) == 1 for row in pattern.strides for stride in row)
     return bool(pattern.mask(frames, blocks).all())

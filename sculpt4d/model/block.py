@@ -58,15 +58,17 @@ class Block(nn.Module):
         frames: int,
         skip: Float[Tensor, "bt n d"] | None = None,
         at_once: int | None = None,
+        patterns: tuple[Pattern, ...] | None = None,
     ) -> Float[Tensor, "bt n d"]:
         """`context`: image tokens of the first `seen` frames, or what attn2 projects them to; the others see zeros.
 
-        `at_once`: frames that pass together through all but the temporal attention, None for all.
+        `at_once`: frames that pass together through all but the temporal attention, None for all. `patterns`: of the
+        temporal attention, one for each clip; None: the block's own.
         """
         keys, values = context if isinstance(context, KeysValues) else self.attn2.project(context)
         tokens = in_parts(self._look, at_once, tokens, keys, values, skip)
         if hasattr(self, "temporal"):
-            tokens = self._across_frames(tokens, frames)
+            tokens = self._across_frames(tokens, frames, patterns)
         return in_parts(self._feed_forward, at_once, tokens)
 
     def _look(self, tokens: Tensor, keys: Tensor, values: Tensor, skip: Tensor | None) -> Float[Tensor, "bt n d"]:
@@ -86,11 +88,13 @@ class Block(nn.Module):
         part = self.moe if hasattr(self, "moe") else self.mlp
         return tokens + part(self.norm3(tokens))
 
-    def _across_frames(self, tokens: Float[Tensor, "bt n d"], frames: int) -> Float[Tensor, "bt n d"]:
+    def _across_frames(
+        self, tokens: Float[Tensor, "bt n d"], frames: int, patterns: tuple[Pattern, ...] | None = None
+    ) -> Float[Tensor, "bt n d"]:
         """Temporal attention over the latent tokens; the time token, first in every frame, stays out."""
         first, latent = tokens[:, :1], tokens[:, 1:]
         clip = rearrange(latent, "(b t) p d -> b t p d", t=frames)
-        clip = clip + self.temporal(self.norm_temporal(clip))
+        clip = clip + self.temporal(self.norm_temporal(clip), patterns)
         return torch.cat([first, rearrange(clip, "b t p d -> (b t) p d")], dim=1)
 
 

@@ -9,9 +9,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from sculpt4d.attention.adaptive import MotionPattern
 from sculpt4d.attention.patterns import Pattern
 from sculpt4d.model.block import Block
 from sculpt4d.model.layers import EPS, KeysValues, TemporalAttention, TimeEmbedding
+from sculpt4d.model.motion import token_change
 
 TEMPORAL = ("norm_temporal.", "temporal.")  # what a 4D block adds to the base
 
@@ -32,11 +34,13 @@ class FinalLayer(nn.Module):
 class ProjectedContext:
     """What the cross-attention of every block reads of the image tokens, (b t) frames.
 
-    The full size keeps 11 MB a frame and block in 16 bits: 3.8 GB for a clip of 16 frames.
+    The full size keeps 11 MB a frame and block in 16 bits: 3.8 GB for a clip of 16 frames. `patterns`: of the temporal
+    attention, where they depend on the clip.
     """
 
     blocks: tuple[KeysValues, ...]
     frames: int  # of a clip
+    patterns: tuple[Pattern, ...] | None = None
 
 
 class Denoiser(nn.Module):
@@ -68,7 +72,7 @@ class Denoiser(nn.Module):
         recompute: bool = False,
     ) -> None:
         super().__init__()
-        self.depth, self.context_dim = depth, context_dim
+        self.depth, self.context_dim, self.pattern = depth, context_dim, pattern
         self.frames_at_once, self.recompute = frames_at_once, recompute
         self.x_embedder = nn.Linear(in_channels, hidden_size)
         self.t_embedder = TimeEmbedding(hidden_size)
@@ -108,10 +112,10 @@ class Denoiser(nn.Module):
         tokens = self.x_embedder(self._as_weights(rearrange(latents, "b t p c -> (b t) p c")))
         time_token = repeat(self.t_embedder(time), "b 1 d -> (b t) 1 d", t=frames)
         tokens = torch.cat([time_token.to(tokens.dtype), tokens], dim=1)
-        stack: list[Tensor] = []
+        patterns, stack = self._patterns(context, len(latents)), list[Tensor]()
         for index, (block, seen) in enumerate(zip(self.blocks, self._seen(context, latents), strict=True)):
             skip = stack.pop() if index > self.depth // 2 else None
-            inputs = (tokens, seen, frames, skip, self.frames_at_once)
+            inputs = (tokens, seen, frames, skip, self.frames_at_once, patterns)
             again = self.recompute and torch.is_grad_enabled()
             tokens = checkpoint(block, *inputs, use_reentrant=False) if again else block(*inputs)
             if index < self.depth // 2:
@@ -123,7 +127,7 @@ class Denoiser(nn.Module):
         """Stands for the context in every `forward`: it changes with the clip, not with the flow time."""
         rows = self._as_weights(rearrange(context, "b t s x -> (b t) s x"))
         blocks = (block.attn2.project(rows) for block in self.blocks)  # type: ignore[union-attr, operator]
-        return ProjectedContext(tuple(blocks), context.shape[1])
+        return ProjectedContext(tuple(blocks), context.shape[1], self._patterns(context, len(context)))
 
     def save_memory(self) -> None:
         """Generation takes frames, and heads of the temporal attention, one by one; the results are the same."""
@@ -144,6 +148,16 @@ class Denoiser(nn.Module):
         if isinstance(context, ProjectedContext):
             return context.blocks
         return [self._as_weights(rearrange(context, "b t s x -> (b t) s x"))] * self.depth
+
+    def _patterns(self, context: Tensor | ProjectedContext | None, clips: int) -> tuple[Pattern, ...] | None:
+        """A pattern for each clip where it depends on the clip; clips without a context have that of even motion."""
+        if not isinstance(self.pattern, MotionPattern):
+            return None
+        if isinstance(context, ProjectedContext):
+            known = context.patterns or ()
+        else:
+            known = () if context is None else self.pattern.for_clips(token_change(context))
+        return (*known, *(self.pattern.schedule for _ in range(clips - len(known))))
 
     def _as_weights(self, values: Tensor) -> Tensor:
         """In the type of the weights, unless autocast chooses types itself."""

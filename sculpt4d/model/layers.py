@@ -94,22 +94,27 @@ class TemporalAttention(SelfAttention):
         nn.init.zeros_(self.out_proj.weight)
         nn.init.zeros_(self.out_proj.bias)
 
-    def forward(self, tokens: Float[Tensor, "b t p d"]) -> Float[Tensor, "b t p d"]:  # type: ignore[override]
+    def forward(  # type: ignore[override]
+        self, tokens: Float[Tensor, "b t p d"], patterns: tuple[Pattern, ...] | None = None
+    ) -> Float[Tensor, "b t p d"]:
+        """`patterns`: one for each clip, where they depend on the clip; None: the layer's own for all."""
         frames = tokens.shape[1]
         flat = rearrange(tokens, "b t p d -> b (t p) d")
         q, (k, v) = self.queries(flat), self.project(flat)
         q, k = (self._turn(x, frames) for x in (q, k))
-        out = self._among_frames(q, k, v, frames)
+        out = self._among_frames(q, k, v, patterns or self.pattern, frames)
         out = self.out_proj(rearrange(out, "b h n k -> b n (h k)"))
         return rearrange(out, "b (t p) d -> b t p d", t=frames)
 
-    def _among_frames(self, q: Tensor, k: Tensor, v: Tensor, frames: int) -> Float[Tensor, "b h n k"]:
+    def _among_frames(
+        self, q: Tensor, k: Tensor, v: Tensor, pattern: Pattern | tuple[Pattern, ...], frames: int
+    ) -> Float[Tensor, "b h n k"]:
         if self.heads_at_once is None or torch.is_grad_enabled():
-            return attend(q, k, v, self.pattern, frames, self.backend)
+            return attend(q, k, v, pattern, frames, self.backend)
         out = torch.empty_like(q)
         for first in range(0, self.heads, self.heads_at_once):
             group = slice(first, first + self.heads_at_once)
-            out[:, group] = attend(q[:, group], k[:, group], v[:, group], self.pattern, frames, self.backend)
+            out[:, group] = attend(q[:, group], k[:, group], v[:, group], pattern, frames, self.backend)
         return out
 
     @staticmethod

@@ -23,6 +23,7 @@ LAYOUTS = {
     "width first": lambda x: x.transpose(2, 3).contiguous().transpose(2, 3),
     "part of more": lambda x: torch.cat([x, x], 3)[..., : x.shape[3]],
     "one clip for all": lambda x: x[:1].expand_as(x),
+    "the end of more": lambda x: torch.cat([x, x])[len(x) :],
 }
 
 
@@ -63,6 +64,14 @@ def test_exact_where_the_tail_is_a_staircase_of_rectangles(frames):
     assert_exact(StridedPattern((1, 2, 4), block_size=1), frames, 8, "merged")
 
 
+@pytest.mark.parametrize("strides", [(1,), (4,), (1, 2)])
+def test_heads_of_one_clip_may_come_one_by_one(strides):
+    """As generation with low_memory=true gives them: contiguous, and not from the start of their storage."""
+    pattern, (q, k, v) = StridedPattern(strides, block_size=2), heads(5, 16, batch=1, grad=False)
+    alone = [merged(q[:, n : n + 1], k[:, n : n + 1], v[:, n : n + 1], pattern, 5) for n in range(3)]
+    torch.testing.assert_close(torch.cat(alone, 1), merged(q, k, v, pattern, 5), atol=1e-6, rtol=0)
+
+
 def test_exact_where_logits_are_large():
     inputs = [6 * x.detach() for x in heads(6, 16)]
     for found, right in deviations(StridedPattern(block_size=1), 6, inputs, "merged"):
@@ -91,7 +100,7 @@ def test_the_order_of_blocks_is_neutral():
     """Digit reversal moves rows for the pieces alone: what goes in and comes out keeps its place."""
     pattern, generator = StridedPattern((1, 2, 4), block_size=2), torch.Generator().manual_seed(0)
     x = torch.randn(2, 3, 5 * 16, 4, generator=generator)
-    (common, _), size = module._planned(pattern.strides, True, 2, False, 5, 80)[0][:2], 2
+    (common, _), size = module._planned(pattern.strides, True, 2, "strided", 5, 80)[0][:2], 2
     ordered = module._ordered(x, None, common.order, size)
     assert not torch.equal(ordered, x.flatten(0, 1))
     torch.testing.assert_close(module._ordered(ordered, common.order, None, size).view(x.shape), x, atol=0, rtol=0)
@@ -112,16 +121,18 @@ def test_frames_may_be_relabelled_without_the_anchor():
 @pytest.mark.parametrize("frames, blocks", [(1, 4), (6, 8), (9, 7)])
 def test_the_mass_is_the_logsumexp_of_the_visible_logits(frames, blocks):
     pattern, (q, k, v) = StridedPattern((1, 2, 4), block_size=1), heads(frames, blocks, grad=False)
-    _, mass = module._attention(q, k, v, [1, 2, 4], True, 1, False, frames)
+    _, mass = module._attention(q, k, v, [1, 2, 4], True, 1, "strided", frames)
     logits = (q.double() @ k.double().mT * 8**-0.5).masked_fill(~pattern.mask(frames, blocks), -torch.inf)
     torch.testing.assert_close(mass.double(), logits.logsumexp(-1), atol=2e-6, rtol=0)
 
 
 def test_the_operator_keeps_the_rules_of_the_compiler():
     q, k, v = heads(3, 8)
-    torch.library.opcheck(torch.ops.sculpt4d.merged_attention.default, (q, k, v, [1, 2, 3], True, 2, False, 3))
+    torch.library.opcheck(torch.ops.sculpt4d.merged_attention.default, (q, k, v, [1, 2, 3], True, 2, "strided", 3))
+    table = [1, 2, 1, 1, 4, 1, 1, 2, 2]
+    torch.library.opcheck(torch.ops.sculpt4d.merged_attention.default, (q, k, v, table, False, 2, "pairwise", 3))
     k, v = (PackedPattern((1, 2), block_size=2).pool(x).detach().requires_grad_() for x in (k, v))
-    torch.library.opcheck(torch.ops.sculpt4d.merged_attention.default, (q, k, v, [1, 2], True, 2, True, 3))
+    torch.library.opcheck(torch.ops.sculpt4d.merged_attention.default, (q, k, v, [1, 2], True, 2, "packed", 3))
 
 
 COMPILED = """
