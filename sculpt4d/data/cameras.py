@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -81,10 +81,27 @@ def sphere_cameras(count: int, rng: np.random.Generator) -> tuple[Camera, ...]:
 def front_camera() -> Camera:
     """The fixed camera on the mesh's +z side, a little above; the whole box [-0.5, 0.5]^3 is always in the picture."""
     pose = Camera(-math.pi / 2, FRONT_ELEVATION, 1.0, FRONT_FIELD)
+    return replace(pose, distance=FRONT_MARGIN * _needed(pose))
+
+
+def ring_cameras(azimuths: Sequence[int | float], elevation: int | float, field: int | float) -> tuple[Camera, ...]:
+    """Views at one height and distance, all angles in degrees; the whole box [-0.5, 0.5]^3 is in every picture.
+
+    Azimuth 0 is the front (+z of the mesh), 90 stands on +x.
+    """
+    poses = [
+        Camera(math.radians(azimuth) - math.pi / 2, math.radians(elevation), 1.0, math.radians(field))
+        for azimuth in azimuths
+    ]
+    distance = FRONT_MARGIN * max(_needed(pose) for pose in poses)
+    return tuple(replace(pose, distance=distance) for pose in poses)
+
+
+def _needed(pose: Camera) -> float:
+    """The distance from which the corners of the box [-0.5, 0.5]^3 just fit."""
     corners = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)])
     seen = corners @ pose.to_mesh()[:3, :3]
-    needed = np.abs(seen[:, :2]).max(axis=1) / math.tan(FRONT_FIELD / 2) + seen[:, 2]
-    return Camera(pose.azimuth, pose.elevation, FRONT_MARGIN * float(needed.max()), pose.field)
+    return float((np.abs(seen[:, :2]).max(axis=1) / math.tan(pose.field / 2) + seen[:, 2]).max())
 
 
 def choose_cameras(count: int, front: bool, rng: np.random.Generator) -> tuple[Camera, ...]:

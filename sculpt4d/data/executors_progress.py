@@ -15,11 +15,11 @@ log = logging.getLogger(__name__)
 LINE_EVERY = 60.0  # seconds between two lines where there is no terminal to draw a bar in
 
 
-def shown(outcomes: Iterable[Outcome], total: int) -> Iterator[Outcome]:
+def shown(outcomes: Iterable[Outcome], total: int, doing: str = "Preparing") -> Iterator[Outcome]:
     """Passes the outcomes on under a progress bar; a log file gets a line a minute instead."""
     console = Console(stderr=True)
     losses_and_rate = TextColumn("{task.description}")
-    columns = (TextColumn("Preparing"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), losses_and_rate)
+    columns = (TextColumn(doing), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), losses_and_rate)
     bar = Progress(*columns, console=console, disable=not console.is_terminal)
     counts: Counter[str] = Counter()
     start = told = time.monotonic()

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from sculpt4d.evaluation.affine import Affine, fit_affine
 from sculpt4d.evaluation.metrics import frame_failed
 from sculpt4d.evaluation.motion import Cloud, Frame, Motion, Sided, one_topology, points_of
-from sculpt4d.evaluation.nearest import plant, query
+from sculpt4d.evaluation.nearest import plant
 from sculpt4d.evaluation.protocol import Scores
 from sculpt4d.types import Mesh
 
@@ -36,7 +36,7 @@ DEFINITIONS = {
 @dataclass(frozen=True)
 class ActionBench:
     """points: drawn per predicted frame. alignment_points: of either side in the alignment, `steps` of Adam at `rate`.
-    queries: points of either side whose nearest distance counts. device: of the alignment, `cpu` or `cuda`.
+    queries: points of either side whose nearest distance counts.
     """
 
     name: str = "actionbench"
@@ -46,7 +46,6 @@ class ActionBench:
     rate: float = 0.01
     queries: int = 10_000
     seed: int = 44
-    device: str = "cpu"
 
     tracked = True  # the moving mesh of a prepared object is its truth, not the closed ones
 
@@ -58,16 +57,16 @@ class ActionBench:
         """Every quantity and rule in words."""
         return DEFINITIONS
 
-    def judge(self, truth: Sided) -> "BenchJudge":
-        """The truth made ready. Raises ValueError for a frame without a surface."""
-        return BenchJudge(truth, self)
+    def judge(self, truth: Sided, engine: str = "scipy") -> "BenchJudge":
+        """The truth made ready, for an engine of nearest.py. Raises ValueError for a frame without a surface."""
+        return BenchJudge(truth, self, engine)
 
 
 class BenchJudge:
     """A true motion as points, against which predictions are measured."""
 
-    def __init__(self, truth: Sided, protocol: ActionBench) -> None:
-        self.protocol, self.source = protocol, truth
+    def __init__(self, truth: Sided, protocol: ActionBench, engine: str = "scipy") -> None:
+        self.protocol, self.source, self.engine = protocol, truth, engine
         self.followed = _followed(truth)
         self.truth = _points_of_truth(truth, protocol.points, protocol.seed)
 
@@ -110,7 +109,7 @@ class BenchJudge:
         return Scores({"cd_3d": distance, "cd_4d": distance, "cd_m": motion}, len(truth), 0)
 
     def _fit(self, source: Points, target: Points) -> Affine:
-        return fit_affine(source, target, self.protocol.steps, self.protocol.rate, self.protocol.device)[0]
+        return fit_affine(source, target, self.protocol.steps, self.protocol.rate, self.engine)[0]
 
     def _queries(self, truth: int, predicted: int) -> tuple[np.ndarray, np.ndarray]:
         """Rows of the query points of either side."""
@@ -119,17 +118,18 @@ class BenchJudge:
 
     def _chamfer(self, predicted: Points, truth: Points) -> float:
         theirs, mine = self._queries(len(truth), len(predicted))
-        back, _ = query(truth[theirs], plant(predicted))
-        forth, _ = query(predicted[mine], plant(truth))
+        back, _ = plant(predicted, self.engine)(truth[theirs])
+        forth, _ = plant(truth, self.engine)(predicted[mine])
         return float(back.mean() + forth.mean())
 
     def _motion(self, predicted: Sequence[Points], truth: Sequence[Points] | None = None) -> float:
         """CD-M of aligned, followed points."""
         truth = self.truth if truth is None else truth
         theirs, mine = self._queries(len(truth[0]), len(predicted[0]))
-        partners = query(truth[0][theirs], plant(predicted[0]))[1], query(predicted[0][mine], plant(truth[0]))[1]
-        back = [np.linalg.norm(t[theirs] - p[partners[0]], axis=1) for p, t in zip(predicted, truth, strict=True)]
-        forth = [np.linalg.norm(p[mine] - t[partners[1]], axis=1) for p, t in zip(predicted, truth, strict=True)]
+        _, of_theirs = plant(predicted[0], self.engine)(truth[0][theirs])
+        _, of_mine = plant(truth[0], self.engine)(predicted[0][mine])
+        back = [np.linalg.norm(t[theirs] - p[of_theirs], axis=1) for p, t in zip(predicted, truth, strict=True)]
+        forth = [np.linalg.norm(p[mine] - t[of_mine], axis=1) for p, t in zip(predicted, truth, strict=True)]
         return float(np.mean(back) + np.mean(forth))
 
 

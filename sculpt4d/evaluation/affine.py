@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sculpt4d.evaluation.nearest import brute_rows, tree_rows
+from sculpt4d.evaluation.nearest import ENGINES
 from sculpt4d.geometry.morton import morton_order
 
 
@@ -52,25 +52,28 @@ def fit_affine(
     target: Float[np.ndarray, "m 3"],
     steps: int = 200,
     rate: float = 0.01,
-    device: str = "cpu",
+    engine: str = "scipy",
 ) -> tuple[Affine, float]:
-    """What brings `source` onto `target`, and its loss. All starts begin with scale 1 and no translation."""
-    kind = torch.float64 if device == "cpu" else torch.float32
-    rows_of = tree_rows if device == "cpu" else brute_rows
-    starts = torch.tensor(axis_rotations(), dtype=kind, device=device)
+    """What brings `source` onto `target`, and its loss. All starts begin with scale 1 and no translation.
+
+    engine: of the nearest neighbours (nearest.py); its device is that of the optimisation.
+    """
+    device = ENGINES[engine].device
+    starts = torch.tensor(axis_rotations(), dtype=torch.float64, device=device)
     count = len(starts)
-    mine = torch.tensor(source[morton_order(source)], dtype=kind, device=device)
-    theirs = torch.tensor(target[morton_order(target)], dtype=kind, device=device).expand(count, -1, -1)
-    pairs = torch.tensor([[1.0, 0, 0, 0, 1, 0]], dtype=kind, device=device).repeat(count, 1).requires_grad_()
-    shift = torch.zeros(count, 3, dtype=kind, device=device, requires_grad=True)
-    scale = torch.ones(count, 3, dtype=kind, device=device, requires_grad=True)
+    mine = torch.tensor(source[morton_order(source)], dtype=torch.float64, device=device)
+    target = torch.tensor(target[morton_order(target)], dtype=torch.float64, device=device)
+    match, theirs = ENGINES[engine].match(target), target.expand(count, -1, -1)
+    pairs = starts.new_tensor([[1.0, 0, 0, 0, 1, 0]]).repeat(count, 1).requires_grad_()
+    shift = starts.new_zeros(count, 3).requires_grad_()
+    scale = starts.new_ones(count, 3).requires_grad_()
     optimizer = torch.optim.Adam([pairs, shift, scale], lr=rate)
     best, kept = float("inf"), Affine(np.ones(3), np.eye(3), np.zeros(3))
     for _ in range(steps):
         rotation = starts @ rotation_from_6d(pairs)
         moved = (mine * scale[:, None]) @ rotation + shift[:, None]
         with torch.no_grad():
-            forth, back = rows_of(moved, theirs), rows_of(theirs, moved)
+            forth, back = match(moved)
         loss = _squared(moved, theirs, forth) + _squared(theirs, moved, back)
         lowest = int(loss.argmin())
         if loss[lowest].item() < best:

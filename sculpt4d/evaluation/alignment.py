@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sculpt4d.evaluation.affine import axis_rotations
-from sculpt4d.evaluation.nearest import lean_tree, plant, query
+from sculpt4d.evaluation.nearest import lean_tree, plant
 from sculpt4d.geometry.morton import morton_order
 
 Points = Float[np.ndarray, "_ 3"]
@@ -74,9 +74,9 @@ class Rigid:
         """What brings points of the first predicted frame onto points of the first true one."""
         rng = np.random.default_rng((seed, 1))
         mine, theirs = (rng.permutation(side)[: self.points].astype(np.float64) for side in (source, target))
-        tree, place, last = plant(theirs), STAY, np.inf
+        nearest, place, last = plant(theirs), STAY, np.inf
         for _ in range(self.steps):
-            distance, rows = query(place(mine), tree)
+            distance, rows = nearest(place(mine))
             error = float(np.square(distance).mean())
             if last - error < self.tolerance * max(last, 1e-30):
                 break

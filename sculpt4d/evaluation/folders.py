@@ -6,15 +6,14 @@ What cannot be measured is listed with its reason and left out of the means, who
 import hashlib
 import json
 import logging
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+from sculpt4d.data.executors import Executor
+from sculpt4d.data.executors_progress import shown
 from sculpt4d.evaluation.actionbench import ActionBench
 from sculpt4d.evaluation.holdout import settings_key, write_json
 from sculpt4d.evaluation.layouts import Found, find_motions
@@ -22,7 +21,6 @@ from sculpt4d.evaluation.metrics import summarize
 from sculpt4d.evaluation.motion import Motion, open_frames
 from sculpt4d.evaluation.protocol import Protocol
 from sculpt4d.evaluation.reading import read_motion
-from sculpt4d.evaluation.workers import run_jobs
 
 log = logging.getLogger(__name__)
 
@@ -31,13 +29,16 @@ UNKNOWN = "no prediction: the folder has no file or subfolder of this name that 
 
 
 class Task(NamedTuple):
-    """One object to measure. moments: at which an animated ground truth is read; path: of its result."""
+    """One object to measure. moments: at which an animated ground truth is read; engine: of the nearest neighbours
+    (nearest.py); path: of its result.
+    """
 
     name: str
     predicted: Found
     truth: Found
     protocol: Protocol | ActionBench
     moments: int
+    engine: str
     path: Path
 
 
@@ -74,10 +75,9 @@ def measure_folders(
     protocol: Protocol | ActionBench,
     folder: Path,
     settings: Mapping[str, Any],
+    executor: Executor,
     moments: int = 16,
-    workers: int | None = None,
-    timeout: float = 3600.0,
-    memory: float | None = None,
+    engine: str = "scipy",
 ) -> Measurement:
     """Every object of the ground truth. Results lie under `folder`/objects/<hash of settings> and are taken up again
     while the files they were made from are the same. Raises FileNotFoundError when a side holds no object.
@@ -85,37 +85,32 @@ def measure_folders(
     truths, found = find_motions(ground_truth), find_motions(predictions)
     if len(truths) == len(found) == 1:
         found = dict(zip(truths, found.values(), strict=True))  # one object each: names need not agree
-    kept = folder / "objects" / settings_key({"folders": FORMAT, "moments": moments, **settings})
+    kept = folder.absolute() / "objects" / settings_key({"folders": FORMAT, "moments": moments, **settings})
     tasks = [
-        Task(name, found[name], truth, protocol, moments, kept / f"{name}.json")
+        Task(name, found[name], truth, protocol, moments, engine, kept / f"{name}.json")
         for name, truth in truths.items()
         if name in found
     ]
     failed = {name: UNKNOWN for name in truths if name not in found}
     failed |= {name: "no ground truth" for name in found if name not in truths}
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, transient=True) as progress:
-        bar = progress.add_task("objects", total=len(tasks))
-        count = min(os.cpu_count() or 1, len(tasks)) if workers is None else workers
-        for outcome in run_jobs(tasks, measure, count, timeout, memory):
-            progress.update(bar, advance=1, description=outcome.name)
-            if outcome.reason:
-                failed[outcome.name] = outcome.reason
+    kept.mkdir(parents=True, exist_ok=True)
+    for outcome in shown(executor.run(tasks, measure, kept), len(tasks), "Measuring"):
+        if outcome.status == "failed":
+            failed[outcome.name] = outcome.reason
     done = [task for task in tasks if task.name not in failed]
     return Measurement([read_measured(task.path) for task in done], dict(sorted(failed.items())))
 
 
 def measure(task: Task) -> None:
     """One object to its file, unless that is there and of the same input. Raises ValueError or OSError."""
-    digest = files_digest([*_files_of(task.predicted), *_files_of(task.truth)])
+    digest = files_digest([*files_of(task.predicted), *files_of(task.truth)])
     if task.path.is_file() and read_measured(task.path).digest == digest:
         return
     started = time.perf_counter()
-    truth = _named(task.truth, task.moments, task.protocol.tracked, "the ground truth")
-    predicted = _named(task.predicted, len(truth.frames), task.protocol.tracked, "the prediction").cut(
-        len(truth.frames)
-    )
-    judge = task.protocol.judge(truth)
+    truth = read_side(task.truth, task.moments, "ground_truth", task.protocol.tracked)
+    predicted = read_side(task.predicted, len(truth.frames), "prediction", task.protocol.tracked)
+    predicted = predicted.cut(len(truth.frames))
+    judge = task.protocol.judge(truth, task.engine)
     scores, floor = judge.score(predicted), judge.floor()
     result = Measured(
         name=task.name,
@@ -163,18 +158,19 @@ def summarize_measured(measured: Sequence[Measured]) -> dict[str, dict[str, floa
     }
 
 
-def _named(found: Found, moments: int, tracked: bool, side: str) -> Motion:
-    """The motion of one side; what is wrong with it is said with the side."""
+def read_side(found: Found, moments: int, side: str, tracked: bool = False) -> Motion:
+    """The motion of `prediction` or `ground_truth`; what is wrong with it is said with the side. Raises ValueError."""
+    told = f"the {side.replace('_', ' ')}"
     try:
         motion = read_motion(found, moments, tracked)
     except ValueError as error:
-        raise ValueError(f"{side} cannot be read: {error}") from error
+        raise ValueError(f"{told} cannot be read: {error}") from error
     if not motion.frames:
-        raise ValueError(f"{side} has no frame: {found.path}")
+        raise ValueError(f"{told} has no frame: {found.path}")
     return motion
 
 
-def _files_of(found: Found) -> list[Path]:
+def files_of(found: Found) -> list[Path]:
     """Everything that may be read; closed meshes too."""
     return [*found.files, *sorted(found.path.glob("geo_data/watertight/*.ply"))]
 

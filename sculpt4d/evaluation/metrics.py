@@ -18,7 +18,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 from sculpt4d.evaluation.coarsen import coarsen
 from sculpt4d.evaluation.motion import Cloud, Frame, Sided
-from sculpt4d.evaluation.nearest import Tree, plant, query
+from sculpt4d.evaluation.nearest import Index, plant
 from sculpt4d.geometry.occupancy import occupancy
 from sculpt4d.geometry.surface import carry, sample_surface
 from sculpt4d.types import Mesh
@@ -39,12 +39,13 @@ class Summary(NamedTuple):
 class Surface:
     """One frame's mesh with `points` (n, 3) drawn on it; n = 0 marks a frame in which nothing usable was found.
 
-    A cloud of points has no mesh, and no solid.
+    A cloud of points has no mesh, and no solid. engine: of nearest.py.
     """
 
     mesh: Mesh | None
     points: Float[np.ndarray, "n 3"]
     solids: dict[int, Bool[np.ndarray, "r r r"]] = field(default_factory=dict, repr=False)
+    engine: str = "scipy"
 
     @property
     def failed(self) -> bool:
@@ -52,9 +53,9 @@ class Surface:
         return len(self.points) == 0
 
     @cached_property
-    def tree(self) -> Tree:
+    def index(self) -> Index:
         """The points, ready for exact nearest-neighbour queries."""
-        return plant(self.points)
+        return plant(self.points, self.engine)
 
     def solid(self, resolution: int) -> Bool[np.ndarray, "r r r"]:
         """Cells of [-1, 1]^3 whose centre lies inside, computed once."""
@@ -80,10 +81,12 @@ class Pair:
 
 def nearest(points: Surface, among: Surface) -> Float[np.ndarray, " n"]:
     """Distance of every point of one surface to the nearest point of the other, exact."""
-    return query(points.points, among.tree)[0]
+    return among.index(points.points)[0]
 
 
-def draw_points(sequence: Sided, count: int, seed: tuple[int, int]) -> tuple[Surface, ...]:
+def draw_points(
+    sequence: Sided, count: int, seed: tuple[int, int], engine: str = "scipy"
+) -> tuple[Surface, ...]:
     """`count` points per frame; a frame's points depend on `seed` (of the run, of the side) and its number alone.
 
     Of a mesh they are uniform by area, of a cloud as `draw_from_cloud` says.
@@ -96,7 +99,7 @@ def draw_points(sequence: Sided, count: int, seed: tuple[int, int]) -> tuple[Sur
         elif has_surface(frame):
             drawn = sample_surface(frame.vertices, frame.faces, count, np.random.default_rng([*seed, number]))
             points = carry(drawn, frame.vertices[None], frame.faces)[0]
-        surfaces.append(Surface(frame if isinstance(frame, Mesh) else None, points))
+        surfaces.append(Surface(frame if isinstance(frame, Mesh) else None, points, engine=engine))
     return tuple(surfaces)
 
 

@@ -86,9 +86,9 @@ class Protocol:
         """Every quantity and rule in words."""
         return {**DEFINITIONS, "box": BOXES[self.box], "alignment": ALIGNMENTS[type(self.alignment)]}
 
-    def judge(self, truth: Sided) -> "Judge":
-        """The truth made ready. Raises ValueError when it is empty."""
-        return Judge(truth, self)
+    def judge(self, truth: Sided, engine: str = "scipy") -> "Judge":
+        """The truth made ready, for an engine of nearest.py. Raises ValueError when it is empty."""
+        return Judge(truth, self, engine=engine)
 
 
 @dataclass(frozen=True)
@@ -110,12 +110,18 @@ class Scores:
 class Judge:
     """A true sequence, made ready once, against which any number of predictions are measured."""
 
-    def __init__(self, truth: Sided, protocol: Protocol, metrics: Mapping[str, Metric] | None = None) -> None:
-        self.protocol = protocol
+    def __init__(
+        self,
+        truth: Sided,
+        protocol: Protocol,
+        metrics: Mapping[str, Metric] | None = None,
+        engine: str = "scipy",
+    ) -> None:
+        self.protocol, self.engine = protocol, engine
         self.metrics = protocol.metrics() if metrics is None else metrics
         self.box = own_box(truth, protocol.box)
         self.inside = into_box(truth, *self.box)
-        self.truth = draw_points(self.inside, protocol.points, (protocol.seed, 0))
+        self.truth = self._draw(self.inside, 0)
         self.course = _course(self.inside)
         self.departures = departures(self.truth)
 
@@ -124,31 +130,17 @@ class Judge:
         a first frame and the prediction has none.
         """
         box = own_box(predicted, "first_frame") if self.protocol.box == "first_frame" else self.box
-        placed = self._align(into_box(predicted, *box))
-        return self._compare(draw_points(placed, self.protocol.points, (self.protocol.seed, 1)), _course(placed))
+        placed = aligned(into_box(predicted, *box), self.truth[0], self.protocol)
+        return self._compare(self._draw(placed, 1), _course(placed))
 
     def floor(self) -> Scores:
         """The truth against itself, drawn twice: what a perfect prediction gets, and the jitter of true motion."""
-        again = draw_points(self.inside, self.protocol.points, (self.protocol.seed, 1))
+        again = self._draw(self.inside, 1)
         known = tuple(replace(new, solids=old.solids) for new, old in zip(again, self.truth, strict=True))
         return self._compare(known, self.course)
 
-    def _align(self, predicted: Motion) -> Motion:
-        alignment = self.protocol.alignment
-        if alignment is None:
-            return predicted
-        first, truth = Motion(predicted.frames[:1]), self.truth[0].points
-        (drawn,) = draw_points(first, alignment.points, (self.protocol.seed, 1))
-        if drawn.failed:
-            raise ValueError("frame 0 of the prediction has no surface: it cannot be aligned")
-        if self.truth[0].failed:
-            raise ValueError("frame 0 of the ground truth has no surface: nothing can be aligned to it")
-        source = drawn.points
-        if isinstance(alignment, Rigid):
-            source = points_of(first.frames[0])
-            source = source[np.isfinite(source).all(axis=1)]
-        place = alignment.fit(source, truth, self.protocol.seed)
-        return replace(predicted, frames=tuple(moved(frame, place(points_of(frame))) for frame in predicted.frames))
+    def _draw(self, motion: Motion, side: int) -> tuple[Surface, ...]:
+        return draw_points(motion, self.protocol.points, (self.protocol.seed, side), self.engine)
 
     def _compare(self, predicted: Sequence[Surface], course: Course | None) -> Scores:
         frames = pair_frames(predicted, self.truth)
@@ -160,6 +152,28 @@ class Judge:
         failures = sum(surface.failed for surface in predicted)
         values = values | steady | constant
         return Scores(values, len(frames), failures, {name: why for name, why in absent.items() if name in values})
+
+
+def aligned(predicted: Motion, first: Surface, protocol: Protocol) -> Motion:
+    """The prediction as the protocol's alignment moves it onto the true frame 0, both in the protocol's box.
+
+    Raises ValueError when either first frame has no surface.
+    """
+    alignment = protocol.alignment
+    if alignment is None:
+        return predicted
+    start = Motion(predicted.frames[:1])
+    (drawn,) = draw_points(start, alignment.points, (protocol.seed, 1))
+    if drawn.failed:
+        raise ValueError("frame 0 of the prediction has no surface: it cannot be aligned")
+    if first.failed:
+        raise ValueError("frame 0 of the ground truth has no surface: nothing can be aligned to it")
+    source = drawn.points
+    if isinstance(alignment, Rigid):
+        source = points_of(start.frames[0])
+        source = source[np.isfinite(source).all(axis=1)]
+    place = alignment.fit(source, first.points, protocol.seed)
+    return replace(predicted, frames=tuple(moved(frame, place(points_of(frame))) for frame in predicted.frames))
 
 
 def evaluate_sequence(predicted: Sided, truth: Sided, protocol: Protocol) -> Scores:

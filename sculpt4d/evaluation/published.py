@@ -208,10 +208,15 @@ SHOWN = Shown(GEOMETRY, "paper, other data", 50, SCULPT4D)
 SHOWN_ACTIONBENCH = Shown(
     {"cd_3d": "CD-3D ↓", "cd_4d": "CD-4D ↓", "cd_m": "CD-M ↓"}, "paper, ActionBench", 128, ACTIONBENCH
 )
+SHOWN_APPEARANCE = Shown(
+    {"lpips": "LPIPS ↓", "clip": "CLIP ↑", "fvd": "FVD ↓", "dreamsim": "DreamSim ↓"}, "paper, other data", 0, {}
+)
 
 
 def shown(protocol: str | None) -> Shown:
     """Columns and published rows of a protocol; no paper publishes figures of `motion324` or `none` that are known."""
     if protocol == "actionbench":
         return SHOWN_ACTIONBENCH
+    if protocol == "appearance":
+        return SHOWN_APPEARANCE
     return SHOWN._replace(rows={}) if protocol in ("motion324", "none") else SHOWN

@@ -16,9 +16,11 @@ from omegaconf import DictConfig, OmegaConf
 from sculpt4d.data.dataset import ClipSettings, holdout_clips, split_names
 from sculpt4d.data.lock import alone
 from sculpt4d.data.store import read_record
+from sculpt4d.evaluation.appearance_run import evaluate_appearance, measures_appearance
 from sculpt4d.evaluation.folders import measure_folders, summarize_measured
 from sculpt4d.evaluation.holdout import Case, evaluate_cases, write_json
 from sculpt4d.evaluation.metrics import FAILED_CHAMFER
+from sculpt4d.evaluation.nearest import choose
 from sculpt4d.evaluation.protocol import Protocol
 from sculpt4d.evaluation.provenance import hardware, versions
 from sculpt4d.evaluation.show import show, show_folders
@@ -40,6 +42,10 @@ def evaluate(cfg: DictConfig) -> float:
     mean of the first quantity (the Chamfer distance). A finished object is not computed again. Raises ValueError for
     settings that cannot run and FileNotFoundError for data that are not there.
     """
+    if measures_appearance(cfg):
+        output, means = evaluate_appearance(cfg)
+        log_metrics(cfg, output, means)
+        return next(iter(means.values()))
     if cfg.predictions is not None or cfg.ground_truth is not None:
         return evaluate_folders(cfg)
     return evaluate_holdout(cfg)
@@ -58,16 +64,17 @@ def evaluate_folders(cfg: DictConfig) -> float:
     constants = OmegaConf.to_container(cfg.protocol, resolve=True)
     assert isinstance(constants, dict)
     settings = {"protocol": constants, "moments": cfg.moments}
+    engine = choose(cfg.neighbours)
+    log.info("nearest neighbours: %s", engine)
     found = measure_folders(
         predictions,
         truth,
         protocol,
         output,
         settings,
+        instantiate(cfg.executor),
         cfg.moments,
-        workers=cfg.workers,
-        timeout=float(cfg.timeout),
-        memory=None if cfg.memory is None else float(cfg.memory),
+        engine,
     )
     numbers = summarize_measured(found.measured)
     frames, failures = (sum(getattr(entry, name) for entry in found.measured) for name in ("frames", "failed_frames"))
@@ -85,6 +92,7 @@ def evaluate_folders(cfg: DictConfig) -> float:
         "protocol": {**constants, "failed_chamfer": FAILED_CHAMFER, "definitions": protocol.definitions()},
         "settings": {**settings, "data": {"ground_truth": str(cfg.ground_truth)}, "frames": None},
         "predictions": str(cfg.predictions),
+        "neighbours": engine,
         "seconds": round(time.perf_counter() - started, 1),
         "versions": versions(),
         "hardware": hardware(),

@@ -42,6 +42,11 @@ KNOWN = {
         folder="blockmask_bf16",
     ),
     "facebook/dinov2-large": Known("Apache-2.0", files=("config.json", "model.safetensors")),  # 1.2 GB
+    # judges of pictures (docs/appearance.md)
+    "timm/vgg16.tv_in1k": Known("BSD-3-Clause", files=("model.safetensors",)),  # 0.6 GB
+    "openai/clip-vit-base-patch32": Known(  # 0.6 GB
+        "MIT for OpenAI's code, the card names none for the weights", files=("config.json", "pytorch_model.bin")
+    ),
 }
 
 

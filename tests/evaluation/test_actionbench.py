@@ -169,10 +169,3 @@ def test_changed_faces_have_no_cd_m_and_an_empty_frame_is_refused(shapes: Simple
     assert np.isnan(scores["cd_m"]) and "change" in scores.absent["cd_m"]
     with pytest.raises(ValueError, match="no surface"):
         quick.judge(truth).score(Motion((shapes.cube(), shapes.EMPTY)))
-
-
-def test_the_two_ways_to_find_neighbours_align_alike() -> None:
-    from sculpt4d.evaluation.nearest import brute_rows, tree_rows
-
-    points, among = torch.randn(2, 3, 300, 3, generator=torch.Generator().manual_seed(1)).unbind(0)
-    assert torch.equal(brute_rows(points, among), tree_rows(points, among))

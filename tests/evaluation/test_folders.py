@@ -43,7 +43,7 @@ def clips(shapes: SimpleNamespace, tmp_path: Path) -> Path:
 def run(clips: Path, configure: Callable[..., DictConfig]) -> Run:
     """Evaluates `method` against `truth`; metrics.json as a dict."""
 
-    def evaluated(*overrides: str, protocol: str = "sculpt4d", output: str = "out", workers: int = 0) -> dict:
+    def evaluated(*overrides: str, protocol: str = "sculpt4d", output: str = "out", executor: str = "serial") -> dict:
         sides = [f"predictions={clips}/method", f"ground_truth={clips}/truth", f"output={clips}/{output}"]
         small = ["protocol.points=500"]
         if protocol in ("sculpt4d", "none", "holdout"):
@@ -52,7 +52,7 @@ def run(clips: Path, configure: Callable[..., DictConfig]) -> Run:
             small += ["protocol.alignment.points=500", "protocol.alignment.coarse_points=200"]
         if protocol == "actionbench":
             small += ["protocol.alignment_points=60", "protocol.steps=5", "protocol.queries=200"]
-        evaluate(configure("evaluate", *sides, f"protocol={protocol}", f"workers={workers}", *small, *overrides))
+        evaluate(configure("evaluate", *sides, f"protocol={protocol}", f"executor={executor}", *small, *overrides))
         return json.loads((clips / output / "metrics.json").read_text())
 
     return evaluated
@@ -78,7 +78,7 @@ def test_every_protocol_states_its_constants_and_its_floor(protocol: str, run: R
 
 @pytest.mark.slow
 def test_equal_seeds_repeat_whatever_the_number_of_processes(run: Run) -> None:
-    first, second = run(), run(output="again", workers=2)
+    first, second = run(), run("workers=2", output="again", executor="pool")
     assert [entry["values"] for entry in first["per_object"]] == [entry["values"] for entry in second["per_object"]]
     assert run("seed=1", output="other")["mean"]["chamfer"] != first["mean"]["chamfer"]
 
