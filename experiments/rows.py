@@ -10,7 +10,10 @@ import numpy as np
 from experiments.results import Run
 from experiments.table import Figure
 
-UNCOMPARED = {"seed"}  # of a protocol: other points of the same surfaces
+UNCOMPARED = {  # other points of the same surfaces; what a model reads of the same objects
+    "protocol": {"seed"},
+    "data": {"settings", "module", "workers", "loaders"},
+}
 TOLD = {"protocol": "protocols", "frames": "numbers of frames", "total": "numbers of objects"}
 
 
@@ -94,6 +97,6 @@ def _differing(first: Any, other: Any, rule: str) -> str:
     if not isinstance(first, Mapping):
         return f"{first} and {other}" if first != other else ""
     names = set(first) | set(other) if rule == "protocol" else set(first) & set(other)
-    pairs = {name: (first.get(name), other.get(name)) for name in sorted(names - UNCOMPARED)}
+    pairs = {name: (first.get(name), other.get(name)) for name in sorted(names - UNCOMPARED.get(rule, set()))}
     told = [f"{name} {one} and {two}" for name, (one, two) in pairs.items() if one != two]
     return ", ".join(told[:4]) or ("nothing that both name" if not names else "")

@@ -131,6 +131,14 @@ def test_a_sweep_and_foreign_output_under_another_protocol_are_refused(sweep: Le
         tables_of(MAIN, [sweep("masks", "blockmask_decay"), evaluation("L4GM", {"chamfer": 0.2})])
 
 
+def test_what_a_model_reads_of_the_same_objects_is_no_other_data(sweep: Leave):
+    sweep("masks", "full", data={"name": "synthetic", "seed": 0, "settings": {"token_order": "fps"}})
+    data = {"name": "synthetic", "seed": 0, "settings": {"token_order": "morton"}}
+    assert row(tables_of(MASKS, [sweep("masks", "no_anchor", data=data)])[""], "no_anchor")
+    with pytest.raises(ValueError, match=r"data \(seed 0 and 1\)"):
+        tables_of(MASKS, [sweep("masks", "no_anchor", 1, data=data | {"seed": 1})])
+
+
 def test_other_points_of_the_same_surfaces_are_no_other_protocol(sweep: Leave):
     sweep("masks", "full")
     folder = sweep("masks", "no_anchor", protocol={"name": "holdout", "radius": 0.02, "points": 10000, "seed": 5})
