@@ -18,7 +18,7 @@ class Run:
     sweep, seed (of training): None where evaluate.py wrote the file. objects: measured ones; failed: object to reason;
     failures: frames without a surface. mean, error: by quantity, error over objects. floor: the truth against itself.
     loss: validation losses by name. Of sweeps `mean` has the "compute" of one evaluation of the denoiser, in TMAC; of
-    our own holdout the "minutes" of one clip.
+    clips of our own the "minutes" each took.
     """
 
     file: Path
@@ -107,8 +107,7 @@ def _of_sweep(file: Path, record: Mapping[str, Any]) -> Run:
 def _of_evaluation(file: Path, record: Mapping[str, Any]) -> Run:
     settings, failed = record["settings"], record.get("failed_objects")
     mean = _numbers(record["mean"])
-    if "seconds_per_clip" in record:
-        mean["minutes"] = _number(record["seconds_per_clip"]) / 60
+    mean["minutes"] = _number(record.get("seconds_per_clip")) / 60
     return Run(
         file=file,
         sweep=None,

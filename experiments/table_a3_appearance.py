@@ -24,7 +24,7 @@ COMPARISON = Comparison(
     options="metrics=appearance",
     notes=(
         "Objects, views and networks of the published figures are not known; papers differ by a factor of two in the "
-        "figures of one method. Time is printed by generate.py and kept in its generation.json.",
+        "figures of one method. Measured time: of clips of generate.py, without loading networks.",
     ),
 )
 
