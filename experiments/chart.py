@@ -33,6 +33,11 @@ class Series:
     joined: bool = False
     hollow: bool = False
 
+    @property
+    def shown(self) -> list[Point]:
+        """Those that have a figure: NaN is not applicable."""
+        return [point for point in self.points if not math.isnan(point.y)]
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -47,7 +52,7 @@ class Panel:
     @property
     def points(self) -> list[Point]:
         """Of all series."""
-        return [point for series in self.series for point in series.points]
+        return [point for series in self.series for point in series.shown]
 
 
 def draw(path: Path, title: str, panels: Sequence[Panel]) -> None:
@@ -124,10 +129,10 @@ class _Axes:
         self._names()
 
     def _series(self, series: Series, colour: str) -> None:
-        places = [self.place(point.x, point.y) for point in series.points]
-        if series.joined:
+        places = [self.place(point.x, point.y) for point in series.shown]
+        if series.joined and len(places) > 1:
             self.pen.line(places, colour, 4)
-        for point, (x, y) in zip(series.points, places, strict=True):
+        for point, (x, y) in zip(series.shown, places, strict=True):
             reach = 0.0 if math.isnan(point.error) else point.error
             low, high = (self.place(point.x, point.y + sign * reach)[1] for sign in (-1, 1))
             if reach:

@@ -20,6 +20,7 @@ COMPARISON = Comparison(
     (
         Entry("Hunyuan3D, per frame", "per_frame", "baselines"),
         Entry("Hunyuan3D, shared noise", "per_frame_shared_noise", "baselines"),
+        Entry("Hunyuan3D, official weights, per frame", "Hunyuan3D"),
         Entry("L4GM", "L4GM"),
         Entry("V2M4", "V2M4"),
         Entry("GVFD", "GVFD"),

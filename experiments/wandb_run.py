@@ -3,14 +3,16 @@
 The tables are readable without the network: files/media/table/*.table.json in the run's folder.
 """
 
-import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from experiments.table import Figure, Table, separated
+from experiments.table import Table, separated
 from sculpt4d.optional import require
 
 PROJECT = "sculpt4d"
+ABSENT = ("", "-", "n/a")
+NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
 
 def log_tables(folder: Path, tables: Mapping[str, Table], pictures: Mapping[str, Path] | None = None) -> Path:
@@ -33,20 +35,16 @@ def log_tables(folder: Path, tables: Mapping[str, Table], pictures: Mapping[str,
 def columns(table: Table) -> tuple[list[str], list[list[str | float | None]]]:
     """Names and rows as W&B takes them: figures as numbers, None where there is none."""
     header, rows = separated(table)
-    numeric = {head for head, cells in zip(table.header, zip(*table.rows, strict=True), strict=True) if _holds(cells)}
-    numeric |= {head for head in header if head not in table.header}
-    return list(header), [
-        [_number(cell) if head in numeric else cell for head, cell in zip(header, row, strict=True)] for row in rows
-    ]
+    found = [list(cells) for cells in zip(*rows, strict=True)]
+    typed = [[_number(cell) for cell in cells] if _numeric(cells) else cells for cells in found]
+    return list(header), [list(row) for row in zip(*typed, strict=True)]
 
 
-def _holds(cells: tuple[str | Figure, ...]) -> bool:
-    return any(isinstance(cell, Figure) for cell in cells)
+def _numeric(cells: Sequence[str]) -> bool:
+    """Whether a column holds nothing but numbers and marks for none."""
+    told = [cell for cell in cells if cell not in ABSENT]
+    return bool(told) and all(NUMBER.fullmatch(cell) for cell in told)
 
 
 def _number(cell: str) -> float | None:
-    try:
-        value = float(cell)
-    except ValueError:  # n/a, or a dash
-        return None
-    return value if math.isfinite(value) else None
+    return None if cell in ABSENT else float(cell)

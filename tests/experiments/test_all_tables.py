@@ -2,12 +2,14 @@
 
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from experiments import tables
+from experiments.results import ROOT
 from experiments.table import Figure, Table, latex, markdown, separated
 from experiments.wandb_run import columns, log_tables
 
@@ -26,6 +28,13 @@ def test_every_table_is_written_in_every_form(sweep: Leave, tmp_path: Path, caps
     assert not list((tmp_path / "out").glob("*.partial"))
 
 
+def test_every_table_is_in_the_documentation_and_among_those_that_are_written():
+    modules = {path.stem for path in (ROOT / "experiments").glob("table_*.py")}
+    written = {f"table_{name}" for name in (*tables.COMPARISONS, *tables.COUNTED)}
+    told = set(re.findall(r"`(table_\w+)`", (ROOT / "docs" / "tables.md").read_text()))
+    assert modules == written == told
+
+
 def test_a_number_and_its_error_are_two_columns_where_one_number_is_a_cell():
     table = Table("t", ("name", "a", "b"), (("x", Figure(0.5, 0.25, 2), Figure(1.0)), ("y", "-", Figure(math.nan))))
     assert separated(table) == (
@@ -33,6 +42,8 @@ def test_a_number_and_its_error_are_two_columns_where_one_number_is_a_cell():
         [("x", "0.50", "0.25", "1.0000"), ("y", "-", "", "n/a")],
     )
     assert columns(table) == (["name", "a", "a, standard error", "b"], [["x", 0.5, 0.25, 1.0], ["y", None, None, None]])
+    words = Table("t", ("name", "frames", "kept"), (("x", "8", "58.11"), ("y", "16", "")))
+    assert columns(words)[1] == [["x", 8.0, 58.11], ["y", 16.0, None]]
     assert "| x | 0.50 ± 0.25 | 1.0000 |" in markdown(table)
     assert r"x & $0.50 \pm 0.25$ & $1.0000$ \\" in latex(table) and "y & - & n/a" in latex(table)
 

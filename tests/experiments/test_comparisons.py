@@ -178,6 +178,11 @@ def test_a_run_that_two_sweeps_share_counts_once_and_never_with_two_values(sweep
         tables_of(MASKS, [folder, again])
 
 
+def test_a_variant_of_a_sweep_and_of_evaluate_is_refused(sweep: Leave, evaluation: Leave):
+    with pytest.raises(ValueError, match="are both full, one of them without training seed"):
+        tables_of(MASKS, [sweep("masks", "full"), evaluation("full", {"chamfer": 0.2})])
+
+
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"sweep": "masks", "variant": "full"}'])
 def test_a_file_that_is_no_result_is_named(tmp_path: Path, text: str):
     (tmp_path / "broken.json").write_text(text)

@@ -1,5 +1,6 @@
 """Charts: ticks cover the data, points are where their figures are, an empty panel says so."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,8 +54,9 @@ def test_octaves_are_evenly_spaced(tmp_path: Path):
     assert at == pytest.approx(LEFT + 40 + (SIDE - 80) / 3, abs=2)
 
 
-def test_an_empty_panel_is_drawn(tmp_path: Path):
-    draw(tmp_path / "c.png", "t", [Panel("p", "x", "y", ())])
+def test_an_empty_panel_and_one_without_figures_are_drawn(tmp_path: Path):
+    nothing = Series((Point(1.0, math.nan, name="full"),), "n", joined=True)
+    draw(tmp_path / "c.png", "t", [Panel("p", "x", "y", ()), Panel("p", "x", "y", (nothing,))])
     assert Image.open(tmp_path / "c.png").size[1] > SIDE
 
 
