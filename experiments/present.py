@@ -34,6 +34,11 @@ def present(description: str, comparison: Comparison, arguments: Sequence[str] |
     given = parser.parse_args(arguments)
     try:
         tables = tables_of(comparison, given.sources)
+        if given.sources and not any("measured" in row for row in tables[""].rows):
+            raise ValueError(
+                f"nothing in {', '.join(map(str, given.sources))} belongs in this table, which shows "
+                f"{', '.join(comparison.quantities)}: name other files, or none"
+            )
     except (OSError, ValueError) as error:
         parser.error(str(error))
     print("\n\n".join(map(FORMATS[given.style], tables.values())))

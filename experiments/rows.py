@@ -1,7 +1,9 @@
 """Rows of a table: the runs of a variant averaged over their seeds, and rows that may stand side by side."""
 
+import itertools
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import textwrap
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,9 +42,10 @@ class Row:
         return Figure(float(np.mean(values)), error, decimals)
 
     def differences(self, other: "Row", quantity: str) -> list[float]:
-        """This row minus another, for every seed that both have."""
-        theirs = {run.seed: run.mean[quantity] for run in other.runs}
-        return [run.mean[quantity] - theirs[run.seed] for run in self.runs if run.seed in theirs]
+        """This row minus another, for every seed of which both have the quantity."""
+        theirs = {run.seed: run.mean.get(quantity, math.nan) for run in other.runs}
+        gaps = [run.mean.get(quantity, math.nan) - theirs.get(run.seed, math.nan) for run in self.runs]
+        return [gap for gap in gaps if not math.isnan(gap)]
 
 
 def standard_error(values: Sequence[float]) -> float:
@@ -81,11 +84,11 @@ def rows_of(runs: Iterable[Run]) -> dict[str, Row]:
 def refuse_mixed(rows: Collection[Row], free: Collection[str] = ()) -> None:
     """Raises ValueError, naming files and constants, unless all rows were measured alike; `free` may differ."""
     runs = [run for row in rows for run in row.runs]
-    for run in runs[1:]:
+    for first, other in itertools.combinations(runs, 2):
         for rule in ("protocol", "data", "frames", "total"):
-            if rule not in free and (words := _differing(getattr(runs[0], rule), getattr(run, rule), rule)):
+            if rule not in free and (words := _differing(getattr(first, rule), getattr(other, rule), rule)):
                 raise ValueError(
-                    f"{runs[0].file} and {run.file} were measured with different {TOLD.get(rule, rule)} ({words}): "
+                    f"{first.file} and {other.file} were measured with different {TOLD.get(rule, rule)} ({words}): "
                     "their numbers do not belong in one table; measure both alike, or name the sources of one kind"
                 )
 
@@ -96,7 +99,26 @@ def _differing(first: Any, other: Any, rule: str) -> str:
         return ""
     if not isinstance(first, Mapping):
         return f"{first} and {other}" if first != other else ""
-    names = set(first) | set(other) if rule == "protocol" else set(first) & set(other)
-    pairs = {name: (first.get(name), other.get(name)) for name in sorted(names - UNCOMPARED.get(rule, set()))}
-    told = [f"{name} {one} and {two}" for name, (one, two) in pairs.items() if one != two]
-    return ", ".join(told[:4]) or ("nothing that both name" if not names else "")
+    skipped = UNCOMPARED.get(rule, set())
+    sides = [
+        dict(_flat({name: value for name, value in side.items() if name not in skipped})) for side in (first, other)
+    ]
+    names = sides[0].keys() | sides[1].keys() if rule == "protocol" else sides[0].keys() & sides[1].keys()
+    if not names and any(sides):
+        return "nothing that both name"
+    pairs = {name: [side.get(name) for side in sides] for name in sorted(names)}
+    told = [f"{name} {_short(one)} and {_short(two)}" for name, (one, two) in pairs.items() if one != two]
+    return ", ".join(told[:4])
+
+
+def _flat(entry: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names and values of nested settings."""
+    for name, value in entry.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _short(value: Any) -> str:
+    return textwrap.shorten(str(value), 60, placeholder="...")

@@ -127,6 +127,38 @@ def test_runs_that_were_not_measured_alike_are_refused(sweep: Leave, changes: di
     assert told in str(refused.value) and "no_anchor_seed0.json" in str(refused.value)
 
 
+def test_a_constant_is_named_wherever_it_stands(sweep: Leave):
+    sweep("masks", "no_anchor", protocol={"name": "sculpt4d", "alignment": {"steps": 100, "points": 10}})
+    folder = sweep("masks", "full", protocol={"name": "sculpt4d", "alignment": {"steps": 50, "points": 10}})
+    with pytest.raises(ValueError, match=r"protocols \(alignment\.steps 100 and 50\)"):
+        tables_of(MASKS, [folder])
+
+
+def test_runs_are_compared_with_each_other_also_when_the_first_says_less(evaluation: Leave):
+    folders = [evaluation("ActionMesh", {"chamfer": 0.1})]
+    for method, frames in (("V2M4", 8), ("GVFD", 16)):
+        settings = {"data": {"ground_truth": "truth"}, "frames": frames}
+        folders.append(evaluation(method, {"chamfer": 0.1}, settings=settings))
+    with pytest.raises(ValueError, match=r"numbers of frames \(8 and 16\)"):
+        tables_of(MAIN, folders)
+
+
+def test_a_quantity_that_a_protocol_does_not_have_is_not_applicable_and_not_compared(evaluation: Leave):
+    folders = [evaluation("V2M4", {"chamfer": 0.2}), evaluation("blockmask_decay", {"chamfer": 0.1, "iou": None})]
+    tables = tables_of(MAIN, folders)
+    iou = row(tables[""], "V2M4")["IoU ↑"]
+    assert isinstance(iou, Figure) and iou.text() == "n/a"
+    verdicts = {cells[1]: cells[-1] for cells in tables["differences"].rows if cells[0] == "V2M4"}
+    assert verdicts == {"Chamfer ↓": "undecided (one seed)", "IoU ↑": "not measured", "F-score ↑": "not measured"}
+
+
+def test_files_that_have_nothing_for_a_table_are_refused(evaluation: Leave, capsys: pytest.CaptureFixture[str]):
+    folder = evaluation("V2M4", {"cd_3d": 0.1})
+    with pytest.raises(SystemExit):
+        present("t", MAIN, [str(folder)])
+    assert "V2M4 belongs in this table, which shows chamfer, iou" in capsys.readouterr().err
+
+
 def test_a_sweep_and_foreign_output_under_another_protocol_are_refused(sweep: Leave, evaluation: Leave):
     with pytest.raises(ValueError, match="different protocols"):
         tables_of(MAIN, [sweep("masks", "blockmask_decay"), evaluation("L4GM", {"chamfer": 0.2})])
