@@ -73,7 +73,7 @@ def latex(table: Table) -> str:
         [
             *(f"% not measured: {name}: {command}" for name, command in table.missing),
             r"\begin{table}",
-            rf"\caption{{{_escape(' '.join((table.title, *table.notes)))}}}",
+            rf"\caption{{{_escape(' '.join((f'{table.title}.', *table.notes)))}}}",
             rf"\begin{{tabular}}{{{columns}}}",
             r"\toprule",
             body[0],
