@@ -5,18 +5,16 @@ python -m experiments.table_a1_compute [--csv | --latex]     seconds, no GPU, no
 
 from collections.abc import Sequence
 
+from experiments import table_a1_masks
 from experiments.full_size import CONF, FULL, TERA, config, evaluation, kept, tera
 from experiments.table import Table, show
+from sculpt4d.evaluation.published import COMPONENTS
 
-PUBLISHED = {  # "PFLOPs" at 16 frames: supplement, Table A1, rows A to F; temporal_only: ablation table of the paper
-    "no_anchor": 169.8,
-    "fixed_stride": 167.1,
-    "aggressive": 145.0,
-    "conservative": 233.6,
-    "full": 425.7,
-    "blockmask_decay": 186.3,
-    "temporal_only": 60.2,
-}
+PUBLISHED = {  # "PFLOPs" at 16 frames
+    entry.variant: table_a1_masks.COMPARISON.published.rows[entry.label]["compute"]
+    for entry in table_a1_masks.COMPARISON.entries
+    if entry.label in table_a1_masks.COMPARISON.published.rows and entry.variant is not None
+} | {"temporal_only": COMPONENTS.rows["Temporal attention"]["compute"]}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

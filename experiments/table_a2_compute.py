@@ -14,6 +14,7 @@ from experiments import full_size
 from experiments.full_size import FULL, OURS, TERA, config, evaluation, kept, tera
 from experiments.table import Table, show
 from sculpt4d.compute import Evaluation, Sampling, count_sampling
+from sculpt4d.evaluation.published import COMPUTE
 
 FRAMES = (8, 16, 32, 64)
 SAVINGS = Sampling._fields[1:]
@@ -21,7 +22,7 @@ RELEASE_CELLS, RELEASE_CHUNK = 384, 8000  # the release's grid, and the places i
 
 
 class Published(NamedTuple):
-    """A row of Table A2; `kept` is the last column with the two decimals of the text below the table."""
+    """A row of Table A2, by frames."""
 
     sparse: float  # "PFLOPs"
     full: float  # "PFLOPs"
@@ -29,11 +30,7 @@ class Published(NamedTuple):
     kept: float  # percent
 
 
-PUBLISHED = {
-    8: Published(84.5, 123.2, 68.6, 58.11),
-    16: Published(186.3, 425.7, 43.8, 35.23),
-    32: Published(425.0, 1584.9, 26.8, 21.50),
-}
+PUBLISHED = {int(frames): Published(**row) for frames, row in COMPUTE.rows.items()}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -122,7 +122,7 @@ def test_csv_reads_back(capsys: pytest.CaptureFixture[str]):
 def test_latex_escapes_what_latex_reads():
     table = Table("50 % of a_b", ("x^2", "y & z"), (("1", "{2}"),), ("~\\",))
     text = FORMATS["latex"](table)
-    assert r"50 \% of a\_b \~{}\textbackslash{}" in text
+    assert r"50 \% of a\_b. \~{}\textbackslash{}" in text
     assert r"x\^{}2 & y \& z \\" in text and r"1 & \{2\} \\" in text
 
 

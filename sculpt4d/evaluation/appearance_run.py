@@ -28,6 +28,7 @@ from sculpt4d.evaluation.holdout import settings_key, write_json
 from sculpt4d.evaluation.protocol import Protocol
 from sculpt4d.evaluation.provenance import hardware, versions
 from sculpt4d.evaluation.show import show_folders
+from sculpt4d.evaluation.timing import seconds_per_clip
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +104,7 @@ def evaluate_appearance(cfg: DictConfig, names: Sequence[str] | None = None) -> 
         "protocol": {**constants, "definitions": dict(DEFINITIONS)},
         "settings": {"protocol": constants, "data": {"ground_truth": str(cfg.ground_truth)}, "frames": None},
         "predictions": str(cfg.predictions),
+        "seconds_per_clip": seconds_per_clip(predictions),
         "networks": {name: dict(settings.networks[name]) | {"files": hashes[name]} for name in files},
         "seconds": round(time.perf_counter() - started, 1),
         "versions": versions(),

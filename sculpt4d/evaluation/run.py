@@ -25,6 +25,7 @@ from sculpt4d.evaluation.protocol import Protocol
 from sculpt4d.evaluation.provenance import hardware, versions
 from sculpt4d.evaluation.show import show, show_folders
 from sculpt4d.evaluation.summary import summarize_results
+from sculpt4d.evaluation.timing import seconds_per_clip
 from sculpt4d.generation.parts import find_weights
 from sculpt4d.generation.pipeline import load_pipeline
 from sculpt4d.model.layout import PARTS
@@ -96,6 +97,7 @@ def evaluate_folders(cfg: DictConfig) -> float:
         "protocol": {**constants, "failed_chamfer": FAILED_CHAMFER, "definitions": protocol.definitions()},
         "settings": {**settings, "data": {"ground_truth": str(cfg.ground_truth)}, "frames": None},
         "predictions": str(cfg.predictions),
+        "seconds_per_clip": seconds_per_clip(predictions),
         "neighbours": engine,
         "seconds": round(time.perf_counter() - started, 1),
         "versions": versions(),

@@ -1,0 +1,166 @@
+"""A published table and what was measured here, side by side: every row says which of the two it is.
+
+Of a row that nothing was measured for, the command that would is named.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.results import ROOT, Run
+from experiments.rows import Row, refuse_mixed, rows_of
+from experiments.table import Cell, Figure, Table
+from sculpt4d.evaluation.published import GEOMETRY, Published
+
+SEEDS = (0, 1, 2)
+NONE = "-"
+GEOMETRIC = {name: GEOMETRY[name] for name in ("chamfer", "iou", "fscore")}
+TEMPORAL = {name: GEOMETRY[name] for name in ("volume_jitter_error", "centroid_jitter_error")}
+APPEARANCE_QUANTITIES = {"lpips": "LPIPS ↓", "clip": "CLIP ↑", "fvd": "FVD ↓"}
+COMPUTE = {"compute": "compute (TMAC)"}
+ALIKE = (
+    "Published rows are of the full-size model on the papers' own data, by protocols whose constants are not all "
+    "known; they are not comparable with measured ones.",
+    "±: standard error over seeds, of training and sampling at once (of sampling alone where nothing is trained); of "
+    "a row without seeds over objects.",
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of the paper and what stands for it here.
+
+    label: its name in the published rows; of a row that no paper has, our own. variant: of the sweep `sweep`; without a
+    sweep the method= of outputs that evaluate.py measures. None: nothing here stands for it.
+    """
+
+    label: str
+    variant: str | None = None
+    sweep: str | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A published table. quantities: to headings. reference: label of the row that others are held against, if any.
+
+    options: of evaluate.py for outputs of others. free: rules in which rows may differ. notes: stand below the table.
+    """
+
+    title: str
+    published: Published
+    quantities: Mapping[str, str]
+    entries: tuple[Entry, ...]
+    reference: str | None = None
+    options: str = "protocol=sculpt4d"
+    free: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def sweeps(self) -> list[str]:
+        """Those that make its rows."""
+        return list(dict.fromkeys(entry.sweep for entry in self.entries if entry.sweep))
+
+
+def choose(comparison: Comparison, runs: Iterable[Run]) -> dict[str, Row]:
+    """Variant to row: of the runs those that belong here; outputs that evaluate.py measured do by their quantities.
+
+    Raises ValueError for runs that were not measured alike.
+    """
+    every = list(runs)
+    asked = comparison.quantities.keys() - {"minutes"}
+    chosen = [run for run in every if run.sweep is None and asked & run.mean.keys()]
+    for entry in comparison.entries:
+        if entry.variant is not None and entry.sweep is not None:
+            known = [run for run in every if run.variant == entry.variant and run.sweep is not None]
+            chosen += [run for run in known if run.sweep == entry.sweep] or known  # sweeps share variants
+    rows = rows_of(chosen)
+    refuse_mixed(list(rows.values()), comparison.free)
+    return rows
+
+
+def beside(comparison: Comparison, rows: Mapping[str, Row], sources: Sequence[Path] = ()) -> Table:
+    """The table: published row, then what was measured for it. sources: are told below."""
+    listed: list[tuple[Cell, ...]] = []
+    known = {entry.variant for entry in comparison.entries}
+    guests = [Entry(name, name) for name in rows if name not in known]
+    for entry in (*comparison.entries, *guests):
+        if entry.label in comparison.published.rows:
+            listed.append(_published(comparison, entry.label))
+        if entry.variant is not None:
+            listed.append(_measured(comparison, entry.label, entry.variant, rows.get(entry.variant)))
+    runs = [run for row in rows.values() for run in row.runs]
+    lengths: dict[int | None, Run] = {}
+    for run in runs:
+        lengths.setdefault(run.frames, run)
+    for frames, run in lengths.items():
+        of = f", {frames} frames" if "frames" in comparison.free else ""
+        floor = [_figure(name, run.floor.get(name, math.nan)) for name in comparison.quantities]
+        listed.append((f"truth against itself{of}", "", "measured", NONE, str(run.objects), NONE, NONE, *floor))
+    failed = [f"Not measured in {run.variant}: {name}: {why}" for run in runs for name, why in run.failed.items()]
+    told = [f"Measured figures are from {', '.join(map(_place, sources))}."] if rows else []
+    return Table(
+        f"{comparison.title}. Published figures: {comparison.published.source}",
+        ("method", "here", "figures", "size", "objects", "seeds", "failed frames", *comparison.quantities.values()),
+        tuple(listed),
+        (*comparison.notes, *ALIKE, *failed, *told),
+        tuple(_missing(comparison, rows)),
+    )
+
+
+def command(comparison: Comparison, entry: Entry, seeds: Sequence[int]) -> str:
+    """What makes the figures of an entry."""
+    if entry.sweep is None:
+        given = "predictions=DIR ground_truth=DIR"
+        return f"python evaluate.py {given} {comparison.options} method={entry.variant}"
+    only = f"'sweep.only=[{entry.variant}]'"
+    some = "" if tuple(seeds) == SEEDS else f" 'sweep.seeds=[{','.join(map(str, seeds))}]'"
+    return f"python train.py sweep={entry.sweep} {only}{some}"
+
+
+def _place(source: Path) -> str:
+    """From the checkout; of a place elsewhere the last three folders."""
+    source = source.resolve()
+    return str(source.relative_to(ROOT)) if source.is_relative_to(ROOT) else str(Path("...", *source.parts[-3:]))
+
+
+def _published(comparison: Comparison, label: str) -> tuple[Cell, ...]:
+    paper = comparison.published
+    figures = [
+        Figure(paper.rows[label][name], decimals=paper.decimals.get(name, paper.digits))
+        if name in paper.rows[label]
+        else NONE
+        for name in comparison.quantities
+    ]
+    return (label, "", "published", "full", str(paper.objects or "not stated"), NONE, NONE, *figures)
+
+
+def _measured(comparison: Comparison, label: str, variant: str, row: Row | None) -> tuple[Cell, ...]:
+    if row is None:
+        return (label, variant, "not measured", *(NONE,) * (4 + len(comparison.quantities)))
+    run = row.first
+    size = f"{run.model}, {run.steps} steps" if run.steps else run.model or NONE
+    objects = f"{run.objects} of {run.total}" if run.failed else str(run.objects)
+    failures = str(sum(run.failures for run in row.runs))
+    figures = [_figure(name, *row.figure(name)[:2]) for name in comparison.quantities]
+    return (label, variant, "measured", size, objects, str(len(row.seeds) or NONE), failures, *figures)
+
+
+def _figure(quantity: str, value: float, error: float = math.nan) -> Figure:
+    """Four decimals; what is counted rather than measured has three digits and no error."""
+    if quantity not in COMPUTE or math.isnan(value) or value == 0:
+        return Figure(value, error)
+    return Figure(value, decimals=max(0, 2 - math.floor(math.log10(value))))
+
+
+def _missing(comparison: Comparison, rows: Mapping[str, Row]) -> Iterator[tuple[str, str]]:
+    """(row, command) of every entry that has no figures, or not those of every seed."""
+    for entry in comparison.entries:
+        if entry.variant is None:
+            continue
+        row = rows.get(entry.variant)
+        if row is None:
+            yield f"{entry.label} ({entry.variant})", command(comparison, entry, SEEDS)
+        elif row.seeds and (left := [seed for seed in SEEDS if seed not in row.seeds]):
+            name = f"{entry.label} ({entry.variant}), seed {', '.join(map(str, left))}"
+            yield name, command(comparison, entry, left)

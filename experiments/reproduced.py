@@ -1,0 +1,78 @@
+"""Whether runs of one's own agree with others, such as the committed ones, within the error bars of both.
+
+python train.py sweep=masks && python -m experiments.reproduced runs/sweep/masks/results results/masks [--csv | --latex]
+"""
+
+import argparse
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from scipy.stats import t as student
+
+from experiments.comparison import GEOMETRIC
+from experiments.differences import CONFIDENCE
+from experiments.results import read_runs
+from experiments.rows import Row, refuse_mixed, rows_of
+from experiments.table import FORMATS, Cell, Table, add_styles
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints the table. Ends with status 1 when a variant differs."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("own", type=Path, help="result files of one's own runs")
+    parser.add_argument("other", type=Path, help="those to compare with")
+    add_styles(parser)
+    given = parser.parse_args(arguments)
+    try:
+        table = agreement(given.own, given.other)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    print(FORMATS[given.style](table))
+    if any(row[-1] == "differs" for row in table.rows):
+        raise SystemExit(1)
+
+
+def agreement(own: Path, other: Path) -> Table:
+    """A line for every variant of both and every quantity.
+
+    Raises FileNotFoundError or ValueError for files that cannot be read, runs that were not measured alike, and when
+    no variant is in both.
+    """
+    mine, theirs = (rows_of(read_runs([place])) for place in (own, other))
+    shared = [name for name in mine if name in theirs]
+    if not shared:
+        raise ValueError(f"{own} has {', '.join(mine)}, {other} has {', '.join(theirs)}: no variant is in both")
+    lines: list[tuple[Cell, ...]] = []
+    for name in shared:
+        refuse_mixed([mine[name], theirs[name]])
+        for quantity, heading in GEOMETRIC.items():
+            pair = mine[name].figure(quantity), theirs[name].figure(quantity)
+            lines.append((name, heading, *pair, verdict(mine[name], theirs[name], quantity)))
+    return Table(
+        f"Agreement of {own.name} and {other.name}",
+        ("variant", "quantity", "own", "other", "verdict"),
+        tuple(lines),
+        (
+            f"agrees: the difference of the means is inside Student's {100 * CONFIDENCE:.0f} % interval of both errors "
+            "together; one line in twenty differs by chance alone.",
+        ),
+    )
+
+
+def verdict(mine: Row, theirs: Row, quantity: str) -> str:
+    """`agrees`, `differs`, or why neither can be said."""
+    first, second = mine.figure(quantity), theirs.figure(quantity)
+    freedom = len(mine.runs) + len(theirs.runs) - 2
+    if math.isnan(first.value - second.value):
+        return "not applicable"
+    if first.value == second.value:
+        return "agrees"
+    if min(len(mine.runs), len(theirs.runs)) < 2:
+        return "one seed: no error"
+    reach = float(student.ppf((1 + CONFIDENCE) / 2, freedom)) * math.hypot(first.error, second.error)
+    return "agrees" if abs(first.value - second.value) <= reach else "differs"
+
+
+if __name__ == "__main__":
+    main()

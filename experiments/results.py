@@ -1,0 +1,138 @@
+"""Result files: what a sweep leaves for each run (`<variant>_seed<k>.json`), and the metrics.json of evaluate.py."""
+
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One result file.
+
+    sweep, seed (of training): None where evaluate.py wrote the file. objects: measured ones; failed: object to reason;
+    failures: frames without a surface. mean, error: by quantity, error over objects. floor: the truth against itself.
+    loss: validation losses by name. Of sweeps `mean` has the "compute" of one evaluation of the denoiser, in TMAC; of
+    clips of our own the "minutes" each took.
+    """
+
+    file: Path
+    sweep: str | None
+    variant: str
+    seed: int | None
+    model: str | None
+    steps: int | None
+    frames: int | None
+    trained_frames: int | None
+    objects: int
+    failed: Mapping[str, str]
+    failures: int
+    mean: Mapping[str, float]
+    error: Mapping[str, float]
+    floor: Mapping[str, float]
+    loss: Mapping[str, float]
+    protocol: Mapping[str, Any]
+    data: Mapping[str, Any]
+
+    @property
+    def total(self) -> int:
+        """Objects measured and not."""
+        return self.objects + len(self.failed)
+
+
+def default_sources(sweeps: Iterable[str]) -> list[Path]:
+    """Where the results of sweeps are: those of runs made here, of sweeps without any the committed ones."""
+    runs = Path(os.environ.get("SCULPT4D_RUNS", ROOT / "runs")) / "sweep"
+    found = []
+    for sweep in sweeps:
+        fresh, committed = runs / sweep / "results", ROOT / "results" / sweep
+        found += [next((folder for folder in (fresh, committed) if any(folder.glob("*.json"))), None)]
+    return [folder for folder in found if folder is not None]
+
+
+def read_runs(sources: Iterable[Path]) -> list[Run]:
+    """Every result file in files and folders. Raises FileNotFoundError or ValueError with the file and what to do."""
+    return [_read(file) for source in sources for file in _files(source)]
+
+
+def _files(source: Path) -> list[Path]:
+    if source.is_file():
+        return [source]
+    if (source / "metrics.json").is_file():
+        return [source / "metrics.json"]
+    found = sorted([*source.glob("*.json"), *source.glob("*/*.json")])
+    if not found:
+        raise FileNotFoundError(f"{source} holds no result file: name a folder of results, or one of evaluate.py")
+    return found
+
+
+def _read(file: Path) -> Run:
+    try:
+        record = json.loads(file.read_text())
+        return _of_sweep(file, record) if "sweep" in record else _of_evaluation(file, record)
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{file} is not a result file of a sweep or of evaluate.py ({type(error).__name__}: {error}): remove it, "
+            "or name the right one"
+        ) from error
+
+
+def _of_sweep(file: Path, record: Mapping[str, Any]) -> Run:
+    return Run(
+        file=file,
+        sweep=record["sweep"],
+        variant=record["variant"],
+        seed=int(record["seed"]),
+        model=record["model"],
+        steps=record["steps"],
+        frames=record["frames"],
+        trained_frames=record["trained_frames"],
+        objects=record["objects"],
+        failed={},
+        failures=record["failures"],
+        mean=_numbers(record["mean"]) | {"compute": _number(record["attention"]["tmac"])},
+        error=_numbers(record["error"]),
+        floor=_numbers(record["floor"]),
+        loss=_numbers(record["loss"]),
+        protocol=record["protocol"],
+        data=record["data"],
+    )
+
+
+def _of_evaluation(file: Path, record: Mapping[str, Any]) -> Run:
+    settings, failed = record["settings"], record.get("failed_objects")
+    mean = _numbers(record["mean"])
+    mean["minutes"] = _number(record.get("seconds_per_clip")) / 60
+    return Run(
+        file=file,
+        sweep=None,
+        variant=record["method"],
+        seed=None,
+        model=settings.get("model", {}).get("name"),
+        steps=None,
+        frames=settings.get("frames"),
+        trained_frames=None,
+        objects=record["objects"],
+        failed=failed if isinstance(failed, dict) else {},  # on the holdout every object is measured
+        failures=record["failures"],
+        mean=mean,
+        error=_numbers(record["error"]),
+        floor=_numbers(record["floor"]),
+        loss={},
+        protocol=record["protocol"],
+        data=settings["data"],
+    )
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    return {name: _number(value) for name, value in values.items()}
+
+
+def _number(value: float | None) -> float:
+    """JSON has no NaN: evaluation writes null."""
+    return math.nan if value is None else float(value)

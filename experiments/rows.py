@@ -1,0 +1,124 @@
+"""Rows of a table: the runs of a variant averaged over their seeds, and rows that may stand side by side."""
+
+import itertools
+import math
+import textwrap
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from experiments.results import Run
+from experiments.table import Figure
+
+UNCOMPARED = {  # other points of the same surfaces; what a model reads of the same objects
+    "protocol": {"seed"},
+    "data": {"settings", "module", "workers", "loaders"},
+}
+TOLD = {"protocol": "protocols", "frames": "numbers of frames", "total": "numbers of objects"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """The runs of a variant, one a seed, alike in all else."""
+
+    runs: tuple[Run, ...]
+
+    @property
+    def first(self) -> Run:
+        """What all runs share is read here."""
+        return self.runs[0]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Of training; none where evaluate.py wrote the file."""
+        return tuple(run.seed for run in self.runs if run.seed is not None)
+
+    def figure(self, quantity: str, decimals: int = 4) -> Figure:
+        """Mean over seeds with its standard error; of a single run with that over objects. NaN: not applicable."""
+        values = [run.mean.get(quantity, math.nan) for run in self.runs]
+        error = standard_error(values) if len(values) > 1 else self.first.error.get(quantity, math.nan)
+        return Figure(float(np.mean(values)), error, decimals)
+
+    def differences(self, other: "Row", quantity: str) -> list[float]:
+        """This row minus another, for every seed of which both have the quantity."""
+        theirs = {run.seed: run.mean.get(quantity, math.nan) for run in other.runs}
+        gaps = [run.mean.get(quantity, math.nan) - theirs.get(run.seed, math.nan) for run in self.runs]
+        return [gap for gap in gaps if not math.isnan(gap)]
+
+
+def standard_error(values: Sequence[float]) -> float:
+    """Of the mean; NaN for a single value."""
+    return float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+
+
+def rows_of(runs: Iterable[Run]) -> dict[str, Row]:
+    """Variant to row, seeds in order.
+
+    Two files for one seed of a variant must say the same: sweeps share runs. Raises ValueError where they do not, and
+    where the runs of a variant differ in more than their seed.
+    """
+    found: dict[str, dict[int | None, Run]] = {}
+    for run in runs:
+        known = found.setdefault(run.variant, {})
+        same = known.setdefault(run.seed, run)
+        if str(same.mean) != str(run.mean):  # as text, NaN equals NaN
+            raise ValueError(
+                f"{same.file} and {run.file} are both {run.variant}, seed {run.seed}, with other numbers: give one"
+            )
+        if None in known and len(known) > 1:
+            told = f"{known[None].file} and {run.file}" if run.seed is not None else f"{run.file} and a sweep's"
+            raise ValueError(f"{told} are both {run.variant}, one of them without training seed: give one of the two")
+        first = next(iter(known.values()))
+        for name in ("model", "steps", "frames", "trained_frames"):
+            if getattr(first, name) != getattr(run, name):
+                raise ValueError(
+                    f"{first.file} and {run.file} are seeds of {run.variant} but differ in {name} "
+                    f"({getattr(first, name)} and {getattr(run, name)}): they are no repetitions, make one of them anew"
+                )
+    order = {name: sorted(seeds.items(), key=lambda item: item[0] or 0) for name, seeds in found.items()}
+    return {name: Row(tuple(run for _, run in seeds)) for name, seeds in order.items()}
+
+
+def refuse_mixed(rows: Collection[Row], free: Collection[str] = ()) -> None:
+    """Raises ValueError, naming files and constants, unless all rows were measured alike; `free` may differ."""
+    runs = [run for row in rows for run in row.runs]
+    for first, other in itertools.combinations(runs, 2):
+        for rule in ("protocol", "data", "frames", "total"):
+            if rule not in free and (words := _differing(getattr(first, rule), getattr(other, rule), rule)):
+                raise ValueError(
+                    f"{first.file} and {other.file} were measured with different {TOLD.get(rule, rule)} ({words}): "
+                    "their numbers do not belong in one table; measure both alike, or name the sources of one kind"
+                )
+
+
+def _differing(first: Any, other: Any, rule: str) -> str:
+    """What two runs were measured with, where it is not the same. What a file does not say is not compared."""
+    if first is None or other is None:
+        return ""
+    if not isinstance(first, Mapping):
+        return f"{first} and {other}" if first != other else ""
+    skipped = UNCOMPARED.get(rule, set())
+    sides = [
+        dict(_flat({name: value for name, value in side.items() if name not in skipped})) for side in (first, other)
+    ]
+    names = sides[0].keys() | sides[1].keys() if rule == "protocol" else sides[0].keys() & sides[1].keys()
+    if not names and any(sides):
+        return "nothing that both name"
+    pairs = {name: [side.get(name) for side in sides] for name in sorted(names)}
+    told = [f"{name} {_short(one)} and {_short(two)}" for name, (one, two) in pairs.items() if one != two]
+    return ", ".join(told[:4])
+
+
+def _flat(entry: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names and values of nested settings."""
+    for name, value in entry.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _short(value: Any) -> str:
+    return textwrap.shorten(str(value), 60, placeholder="...")

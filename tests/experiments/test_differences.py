@@ -1,0 +1,70 @@
+"""Whether the paper's order holds: signs, intervals and what stays undecided."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from experiments import table_a1_masks, table_a4_length
+from experiments.differences import verdict
+from experiments.present import tables_of
+from experiments.table import Figure
+
+Leave = Callable[..., Path]
+MIRRORED = {"holds": "reversed", "reversed": "holds"}
+numbers = st.floats(-1, 1).filter(lambda value: abs(value) > 1e-3)
+samples = st.lists(st.floats(-1, 1), min_size=2, max_size=5)
+
+
+@given(numbers, samples)
+def test_turning_the_measured_side_around_turns_the_verdict_around(published: float, measured: list[float]):
+    found = verdict(published, measured)
+    assert verdict(published, [-value for value in measured]) == MIRRORED.get(found, found)
+    assert verdict(-published, [-value for value in measured]) == found
+
+
+@given(numbers, samples, st.sampled_from([0.125, 2.0, 64.0]))
+def test_the_unit_does_not_matter(published: float, measured: list[float], unit: float):
+    assume(all(value == 0 or abs(value) > 1e-6 for value in measured))
+    assert verdict(unit * published, [unit * value for value in measured]) == verdict(published, measured)
+
+
+@pytest.mark.parametrize(
+    ("published", "measured", "word"),
+    [
+        (0.01, [1.0, 1.1, 0.9], "holds"),  # 1 +- 0.058, interval 0.25
+        (-0.01, [1.0, 1.1, 0.9], "reversed"),
+        (0.01, [1.0, 2.0, 0.0], "undecided"),  # 1 +- 0.577, interval 2.5
+        (0.01, [0.25 - 0.1, 0.25, 0.25 + 0.1], "holds"),  # 4.303 x 0.0577 = 0.2484 is below the mean
+        (0.01, [0.24 - 0.1, 0.24, 0.24 + 0.1], "undecided"),
+        (0.0, [1.0, 1.0], "differs, the paper has none"),
+        (math.nan, [1.0, 1.0], "differs, the paper has none"),
+        (0.01, [0.0, 0.0], "undecided"),
+        (0.01, [1.0], "undecided (one seed)"),
+        (0.01, [], "not measured"),
+    ],
+)
+def test_verdicts(published: float, measured: list[float], word: str):
+    assert verdict(published, measured) == word
+
+
+def test_differences_are_taken_seed_by_seed(sweep: Leave):
+    for seed, (ours, full) in enumerate([(0.15, 0.16), (0.25, 0.26), (0.35, 0.36)]):
+        sweep("masks", "blockmask_decay", seed, ours)
+        folder = sweep("masks", "full", seed, full)
+    folder = sweep("masks", "full", 3, 0.99)  # a seed the other does not have
+    table = tables_of(table_a1_masks.COMPARISON, [folder])["differences"]
+    line = next(cells for cells in table.rows if cells[:2] == ("E: Full attention", "Chamfer ↓"))
+    published, measured = line[2:4]
+    assert isinstance(published, Figure) and published.text() == "-0.0014"
+    assert isinstance(measured, Figure) and measured.text() == "+0.0100 ± 0.0000"
+    assert line[4:] == ("3", "reversed")
+
+
+def test_a_difference_that_the_paper_prints_as_none_is_none(sweep: Leave):
+    table = tables_of(table_a4_length.COMPARISON, [sweep("length", "blockmask_decay_frames8")])["differences"]
+    line = next(cells for cells in table.rows if cells[:2] == ("8 frames", "F-score ↑"))
+    assert isinstance(line[2], Figure) and line[2].value == 0
