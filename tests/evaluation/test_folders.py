@@ -161,6 +161,14 @@ def test_odd_meshes_are_measured(run: Run, clips: Path, shapes: SimpleNamespace)
     assert objects["triangle"]["values"]["iou"] == 0 and objects["triangle"]["failed_frames"] == 0
 
 
+@pytest.mark.slow
+def test_objects_that_take_too_much_memory_are_named(run: Run, clips: Path) -> None:
+    with pytest.raises(ValueError, match="none of the 2 objects"):
+        run("memory=0.01", executor="pool")
+    failed = json.loads((clips / "out" / "metrics.json").read_text())["failed_objects"]
+    assert sorted(failed) == ["a", "b"] and all("executor.memory" in reason for reason in failed.values())
+
+
 def test_clouds_have_no_solid_and_no_followed_points(run: Run, clips: Path, shapes: SimpleNamespace) -> None:
     points = np.stack([shapes.sphere(1.0).vertices] * 3)
     for side in ("method", "truth"):
