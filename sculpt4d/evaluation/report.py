@@ -97,9 +97,13 @@ def table(rows: Sequence[Row], published: bool = True) -> str:
         cells = [_cell(row, name) for name in names.columns]
         objects = f"{row.objects} of {row.objects + len(row.failed_objects)}" if row.failed_objects else row.objects
         lines.append(f"| {row.name} | {objects} | {' | '.join(cells)} | {row.failures} of {row.frames} |")
-    if rows:
-        cells = [_format(rows[0].floor.get(name, math.nan)) for name in names.columns]
-        lines.append(f"| *truth against itself* | {rows[0].objects} | {' | '.join(cells)} | |")
+    floors: dict[str, list[str]] = {}  # one line where rows have the same: other objects have another
+    for row in rows:
+        cells = [_format(row.floor.get(name, math.nan)) for name in names.columns]
+        floors.setdefault(f"{row.objects} | {' | '.join(cells)}", []).append(row.name)
+    for line, of in floors.items():
+        which = f" ({', '.join(of)})" if len(floors) > 1 else ""
+        lines.append(f"| *truth against itself{which}* | {line} | |")
     for name, values in names.rows.items() if published else ():
         cells = [_format(values.get(column, math.nan)) for column in names.columns]
         lines.append(f"| *{names.note}: {name}* | {names.objects} | {' | '.join(cells)} | |")

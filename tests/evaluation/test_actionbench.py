@@ -9,14 +9,17 @@ import pytest
 import torch
 import trimesh
 
+from sculpt4d.data.executors import Serial
 from sculpt4d.data.glb import read_animation
 from sculpt4d.evaluation.actionbench import ActionBench, carried
 from sculpt4d.evaluation.affine import axis_rotations, fit_affine, rotation_from_6d
-from sculpt4d.evaluation.motion import Cloud, Motion
+from sculpt4d.evaluation.folders import measure_folders
+from sculpt4d.evaluation.motion import Motion
 from sculpt4d.types import Mesh
 
 SMALL = ActionBench(points=600, alignment_points=150, steps=40, queries=200)
-FOX = next(Path(__file__).resolve().parents[3].glob("shared/data/animated_glb/Fox.glb"), None)
+SAMPLES = Path(__file__).resolve().parents[3] / "shared" / "data" / "animated_glb"
+REAL = {"fox": "Fox.glb", "hand": "leftHand_cubicspline.glb"}
 
 
 # The description: public constants in words, written down with dense distances and autograd alone.
@@ -98,26 +101,34 @@ def pair_of(source: str) -> tuple[list[Mesh], np.ndarray]:
     if source == "blob":
         true, frames = [blob(k) for k in range(2)], [blob(k, 0.15) for k in range(2)]
     else:
-        if FOX is None:
-            pytest.skip("the animated fox is not here")
-        fox = read_animation(FOX, 5)
-        low, high = fox.vertices.min((0, 1)), fox.vertices.max((0, 1))
-        poses = ((fox.vertices - (low + high) / 2) / (high - low).max() * 2).astype(np.float32)
-        true, frames = [Mesh(pose, fox.faces) for pose in poses[:2]], [Mesh(pose, fox.faces) for pose in poses[2:4]]
+        if not (SAMPLES / REAL[source]).is_file():
+            pytest.skip(f"{REAL[source]} is not here")
+        real = read_animation(SAMPLES / REAL[source], 5)
+        low, high = real.vertices.min((0, 1)), real.vertices.max((0, 1))
+        poses = ((real.vertices - (low + high) / 2) / (high - low).max() * 2).astype(np.float32)
+        true, frames = [Mesh(pose, real.faces) for pose in poses[:2]], [Mesh(pose, real.faces) for pose in poses[2:4]]
     turn = np.array([[0, 0, 1], [1, 0, 0], [0, 1, 0]]) * 0.9
     moved = [Mesh((mesh.vertices @ turn + 0.1).astype(np.float32), mesh.faces) for mesh in frames]
     return moved, np.stack(carried(true, ActionBench(points=500, seed=7)))
 
 
-@pytest.mark.parametrize("source", ["blob", "fox"])
-def test_the_three_distances_equal_their_description(source: str) -> None:
+@pytest.mark.parametrize("source", ["blob", *REAL])
+def test_the_three_distances_of_files_equal_their_description(source: str, tmp_path: Path) -> None:
+    """The benchmark's own layout, written and read back by another library for the description."""
     frames, points = pair_of(source)
-    truth = Motion(tuple(Cloud(p.astype(np.float32), np.ones(len(p), np.float32)) for p in points), tracked=True)
-    ours = SMALL.judge(truth).score(Motion(tuple(frames)))
-    meshes = [trimesh.Trimesh(mesh.vertices, mesh.faces, process=False) for mesh in frames]
-    theirs = described_scores(meshes, points.astype(np.float32), SMALL)
+    made, true = tmp_path / "method" / "uid", tmp_path / "truth" / "uid"
+    for folder in (made, true):
+        folder.mkdir(parents=True)
+    for number, mesh in enumerate(frames):
+        trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).export(made / f"mesh_{number:03d}.glb")
+    np.save(true / "surfaces.npy", np.concatenate([points, np.zeros_like(points)], axis=-1).astype(np.float32))
+    found = measure_folders(made.parent, true.parent, SMALL, tmp_path / "out", {}, Serial())
+    assert not found.failed
+    (ours,) = found.measured
+    meshes = [trimesh.load(path, force="mesh") for path in sorted(made.iterdir())]
+    theirs = described_scores(meshes, np.load(true / "surfaces.npy")[..., :3], SMALL)
     assert dict(ours.values) == pytest.approx(theirs, abs=1e-4)
-    assert 0 < ours["cd_3d"] <= ours["cd_4d"] + 0.01
+    assert 0 < ours.values["cd_3d"] <= ours.values["cd_4d"] + 0.01
 
 
 def test_the_default_constants_are_the_public_ones() -> None:

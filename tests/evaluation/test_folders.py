@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from sculpt4d.evaluation import folders
@@ -161,6 +162,14 @@ def test_odd_meshes_are_measured(run: Run, clips: Path, shapes: SimpleNamespace)
     assert objects["triangle"]["values"]["iou"] == 0 and objects["triangle"]["failed_frames"] == 0
 
 
+@pytest.mark.slow
+def test_objects_that_take_too_much_memory_are_named(run: Run, clips: Path) -> None:
+    with pytest.raises(ValueError, match="none of the 2 objects"):
+        run("memory=0.01", executor="pool")
+    failed = json.loads((clips / "out" / "metrics.json").read_text())["failed_objects"]
+    assert sorted(failed) == ["a", "b"] and all("executor.memory" in reason for reason in failed.values())
+
+
 def test_clouds_have_no_solid_and_no_followed_points(run: Run, clips: Path, shapes: SimpleNamespace) -> None:
     points = np.stack([shapes.sphere(1.0).vertices] * 3)
     for side in ("method", "truth"):
@@ -179,6 +188,14 @@ def test_nothing_measured_ends_with_the_reasons_on_disk(run: Run, clips: Path) -
     with pytest.raises(ValueError, match="none of the 2 objects"):
         run()
     assert len(json.loads((clips / "out" / "metrics.json").read_text())["failed_objects"]) == 2
+
+
+def test_a_measurement_has_limits_of_its_own_and_is_not_repeated(configure: Callable[..., DictConfig]) -> None:
+    limits = [
+        (pool.timeout, pool.memory, pool.retries)
+        for pool in (instantiate(configure(root).executor) for root in ("evaluate", "prepare"))
+    ]
+    assert limits == [(7200, 8, 0), (1800, 4, 1)]
 
 
 def test_one_side_alone_and_missing_folders_are_refused(clips: Path, configure: Callable[..., DictConfig]) -> None:

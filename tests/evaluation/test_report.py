@@ -45,6 +45,13 @@ def test_rows_floor_and_paper_are_in_the_table(tmp_path: Path) -> None:
     assert len({line.count("|") for line in text.splitlines()}) == 1
 
 
+def test_rows_of_other_objects_have_their_own_floor(tmp_path: Path) -> None:
+    first, second = write_run(tmp_path / "one", "4d", 0.1), write_run(tmp_path / "two", "4d", 0.1, names="ab")
+    assert table([read_row(first)] * 2).count("truth against itself") == 1
+    text = table([read_row(first), read_row(second)])
+    assert "| *truth against itself (one)* | 3 |" in text and "| *truth against itself (two)* | 2 |" in text
+
+
 @pytest.mark.parametrize("ours, outcome", [(0.10, "beats"), (0.195, "does not beat"), (0.25, "does not beat")])
 def test_winning_takes_more_than_the_spread_over_seeds(tmp_path: Path, ours: float, outcome: str) -> None:
     first, second = write_run(tmp_path / "four", "4d", ours), write_run(tmp_path / "base", "per_frame", 0.2)
