@@ -62,7 +62,7 @@ def run_sweep(cfg: DictConfig, given: Sequence[str] = ()) -> float:
 
 def is_finished(run: Run) -> bool:
     """Whether the run's result was made with its present settings and weights."""
-    return run.result.is_file() and json.loads(run.result.read_text())["key"] == run.key
+    return run.result.is_file() and json.loads(run.result.read_text()).get("key") == run.key
 
 
 def build_all(jobs: Sequence[Job]) -> None:

@@ -21,6 +21,7 @@ SHARED = ("attention", "backend", "checkpoint", "data", "frames", "model", "offl
 OWN = {"seed": "sweep.seeds=[0]", "output": "sweep.folder=DIR", "stages": "one stage", "stage": "stage.KEY=VALUE"}
 PARTS = {"both", "train", "evaluate", "trained"}  # of a variant
 JUDGED = ("attention", "baseline", "frames", "limit", "metrics", "precision", "protocol", "sampler", "seeds", "surface")
+QUIET = "+trainer.enable_progress_bar=false"  # what of the trainer changes no weight
 PLACES = {"root", "module", "source", "workers", "loaders"}  # of the data: where they are and who makes them
 
 
@@ -163,6 +164,10 @@ def _training(config: Composed, built: DictConfig, trained: str, seed: int) -> T
     content = recipe(built)
     content["data"] = {name: value for name, value in content["data"].items() if name not in PLACES}
     content |= {"start": _known(built.start), "frozen": _frozen(built), "precision": str(built.trainer.precision)}
+    if changed := sorted(
+        text for text in config.overrides if key_of(text).split(".")[0] == "trainer" and text != QUIET
+    ):
+        content["trainer"] = changed
     key = _hash(content)
     output = str(Path(trained) / f"seed{seed}_{key}")
     return Training(replace(config, overrides=merge(config.overrides, [f"seed={seed}"]), output=output), key)
@@ -178,7 +183,12 @@ def _evaluation_key(built: DictConfig, seed: int, training: Training | None) -> 
 
 def _command(sweep: str, variant: str, seed: int, given: Sequence[str]) -> str:
     alone = [f"sweep={sweep}", f"sweep.only=[{variant}]", f"sweep.seeds=[{seed}]"]
-    return " ".join(["python train.py", *alone, *(text for text in given if not key_of(text).startswith("paths"))])
+    return " ".join(["python train.py", *alone, *portable(given)])
+
+
+def portable(overrides: Sequence[str]) -> list[str]:
+    """Those that mean the same on another machine: no paths, which change no number either."""
+    return [text for text in overrides if key_of(text).split(".")[0] != "paths" and "=/" not in text]
 
 
 def plain(node: Any, without: Collection[str] = ()) -> Any:

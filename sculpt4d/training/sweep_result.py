@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from sculpt4d.compute import count_evaluation
 from sculpt4d.evaluation.holdout import write_json
 from sculpt4d.model.denoiser import Denoiser
-from sculpt4d.training.sweep_plan import PLACES, Job, Run, file_digest, key_of, plain
+from sculpt4d.training.sweep_plan import PLACES, Job, Run, file_digest, plain, portable
 
 TERA = 1e12
 
@@ -35,8 +35,8 @@ def write_result(job: Job, run: Run, cfg: DictConfig, weights: Path | None) -> N
         "frames": cfg.frames,
         "trained_frames": trained["config"]["frames"] if trained else None,
         "overrides": {
-            "train": told(job.training.config.overrides) if job.training else [],
-            "evaluate": told(run.config.overrides),
+            "train": portable(job.training.config.overrides) if job.training else [],
+            "evaluate": portable(run.config.overrides),
         },
         "protocol": measured["protocol"],
         "data": plain(cfg.data, PLACES),
@@ -57,11 +57,6 @@ def write_result(job: Job, run: Run, cfg: DictConfig, weights: Path | None) -> N
         "command": run.command,
     }
     write_json(run.result, record)
-
-
-def told(overrides: tuple[str, ...]) -> list[str]:
-    """Overrides without those that say where files lie."""
-    return [text for text in overrides if not key_of(text).startswith("paths")]
 
 
 def attention(cfg: DictConfig) -> dict[str, Any]:

@@ -86,7 +86,15 @@ def test_the_baselines_train_nothing(planned: Callable[..., list[Job]]):
 
 
 @pytest.mark.parametrize(
-    "given", ["stage.steps=7", "stage.optimisation.rate=0.5", "data.clips=9", "flow.share=0.5", "model.weights.base=x"]
+    "given",
+    [
+        "stage.steps=7",
+        "stage.optimisation.rate=0.5",
+        "data.clips=9",
+        "flow.share=0.5",
+        "model.weights.base=x",
+        "trainer.gradient_clip_val=9",
+    ],
 )
 def test_another_setting_is_another_training_and_another_result(given: str, planned: Callable[..., list[Job]]):
     (before,), (after,) = (planned("masks", "only=[full]", "seeds=[0]", given=more) for more in ((), (given,)))
@@ -96,7 +104,9 @@ def test_another_setting_is_another_training_and_another_result(given: str, plan
 
 
 def test_the_command_of_a_run_names_it_and_no_folder(planned: Callable[..., list[Job]]):
-    (job,) = planned("masks", "only=[full]", "seeds=[1]", given=("paths.runs=/somewhere", "stage.steps=3"))
+    (job,) = planned(
+        "masks", "only=[full]", "seeds=[1]", given=("paths.runs=somewhere", "data.root=/somewhere", "stage.steps=3")
+    )
     assert job.runs[0].command == "python train.py sweep=masks sweep.only=[full] sweep.seeds=[1] stage.steps=3"
 
 
