@@ -4,15 +4,18 @@ A linear layer costs rows x weights, an attention 2 x pairs x width: scores, the
 rotations and averages of keys are left out. Twice these numbers are FLOP (base spec 8.2).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
 from torch import nn
 
+from sculpt4d.attention.joint import JointPattern
 from sculpt4d.attention.patterns import Pattern
 from sculpt4d.model.denoiser import Denoiser
 from sculpt4d.model.vae import ShapeVAE
+
+ATTENTION = ("to_q", "to_k", "to_v", "out_proj")
 
 
 class Evaluation(NamedTuple):
@@ -70,9 +73,10 @@ class Decoding(NamedTuple):
 
 
 @cache  # the layers of a model share their pattern
-def pairs(pattern: Pattern, frames: int, latents: int) -> int:
-    """(query, key) pairs that a pattern keeps, of (frames x latents)^2."""
-    return round(pattern.density(frames, pattern.blocks(latents)) * (frames * latents) ** 2)
+def pairs(pattern: Pattern, frames: int, latents: int, context: int = 0) -> int:
+    """(query, key) pairs that a pattern keeps, of (frames x latents)^2 and, where it joins them, of image tokens."""
+    kept = round(pattern.density(frames, pattern.blocks(latents)) * (frames * latents) ** 2)
+    return kept + frames**2 * latents * context * isinstance(pattern, JointPattern)
 
 
 def count_evaluation(model: Denoiser, frames: int, latents: int, context: int) -> Evaluation:
@@ -82,6 +86,7 @@ def count_evaluation(model: Denoiser, frames: int, latents: int, context: int) -
     """
     blocks: list[Any] = list(model.blocks)
     cross, experts, temporal = (_parts(blocks, name) for name in ("attn2", "moe", "temporal"))
+    joined = _parts([layer for layer in temporal if hasattr(layer, "image_proj")], "image_proj", "to_k", "to_v")
     width, clip = model.x_embedder.out_features, frames * latents
     rows = frames * (latents + 1)  # the time token takes part in everything but temporal attention
     return Evaluation(
@@ -98,8 +103,8 @@ def count_evaluation(model: Denoiser, frames: int, latents: int, context: int) -
         shared_expert=rows * _weights(_parts(experts, "shared_experts")),
         skip_projections=rows * _weights(_parts(blocks, "skip_linear")),
         head=rows * _weights([model.final_layer]),
-        temporal_projections=clip * _weights(temporal),
-        temporal_scores=2 * width * sum(pairs(layer.pattern, frames, latents) for layer in temporal),
+        temporal_projections=clip * _weights(_parts(temporal, *ATTENTION)) + frames * context * _weights(joined),
+        temporal_scores=2 * width * sum(pairs(layer.pattern, frames, latents, context) for layer in temporal),
     )
 
 
@@ -126,9 +131,9 @@ def count_decoding(vae: ShapeVAE, latents: int) -> Decoding:
     )
 
 
-def _parts(modules: Iterable[nn.Module], name: str) -> list[Any]:
-    """The submodules of this name, of those modules that have one."""
-    return [getattr(module, name) for module in modules if hasattr(module, name)]
+def _parts(modules: Sequence[nn.Module], *names: str) -> list[Any]:
+    """The submodules of these names, of those modules that have one."""
+    return [getattr(module, name) for name in names for module in modules if hasattr(module, name)]
 
 
 def _weights(modules: Iterable[nn.Module]) -> int:

@@ -16,6 +16,7 @@ from experiments import full_size
 from sculpt4d.attention import merged
 from sculpt4d.attention.adaptive import MotionPattern, PairwisePattern
 from sculpt4d.attention.backends import attend
+from sculpt4d.attention.joint import JointPattern
 from sculpt4d.attention.patterns import StridedPattern
 from sculpt4d.compute import Evaluation, Sampling, count_decoding, count_evaluation, count_sampling, pairs
 from sculpt4d.model import layers
@@ -152,12 +153,19 @@ def test_backends_compute_the_pairs_that_are_counted(mask: str, frames: int, con
     if isinstance(pattern, MotionPattern):
         (pattern,) = pattern.for_clips(torch.rand(1, frames - 1, generator=torch.Generator().manual_seed(0)))
         assert frames < 16 or isinstance(pattern, PairwisePattern)
-    if mask != "radial":  # it has no dense pieces
+    if mask not in ("radial", "shapegen4d"):  # these have no dense pieces
         counter = counted(lambda: attend(heads, heads, heads, pattern, frames, "merged"))
         assert counter.get_total_flops() == 2 * 2 * kept * WIDTH
-    if mask in ("full", "rope"):
+    if mask in ("full", "rope", "shapegen4d"):
         counter = counted(lambda: attend(heads, heads, heads, pattern, frames, "reference"))
         assert counter.get_total_flops() == 2 * 2 * (frames * LATENTS) ** 2 * WIDTH == 2 * 2 * kept * WIDTH
+
+
+def test_image_tokens_among_the_keys_are_counted():
+    sizes = {"in_channels": 8, "hidden_size": 32, "context_dim": 16, "depth": 3, "num_heads": 2, "num_moe_layers": 0}
+    model = Denoiser(**sizes, pattern=JointPattern()).eval()
+    inputs = torch.zeros(1, 3, 24, 8), torch.zeros(1), torch.ones(1, 3, 7, 16)
+    assert by_component(counted(lambda: model(*inputs))) == count_evaluation(model, 3, 24, 7)
 
 
 def test_the_reference_backend_computes_what_it_hides():

@@ -18,6 +18,7 @@ from torch import Tensor
 from sculpt4d.attention.adaptive import MotionPattern, PairwisePattern
 from sculpt4d.attention.block_sparse import block_sparse
 from sculpt4d.attention.flex import flex
+from sculpt4d.attention.joint import JointPattern
 from sculpt4d.attention.merged import merged
 from sculpt4d.attention.operators import HALF
 from sculpt4d.attention.patterns import PackedPattern, Pattern, SameTokenPattern, StridedPattern
@@ -27,6 +28,7 @@ from sculpt4d.attention.timing import medians, rounds
 log = logging.getLogger(__name__)
 
 Heads = Float[Tensor, "b h n d"]
+Keys = Float[Tensor, "b h m d"]
 Backend = Callable[[Tensor, Tensor, Tensor, Pattern, int], Tensor]
 
 BACKENDS: dict[str, Backend] = {run.__name__: run for run in (reference, merged, flex, block_sparse)}
@@ -51,15 +53,17 @@ class Case(NamedTuple):
 
 
 def attend(
-    q: Heads, k: Heads, v: Heads, pattern: Pattern | tuple[Pattern, ...], frames: int, backend: str = "auto"
+    q: Heads, k: Keys, v: Keys, pattern: Pattern | tuple[Pattern, ...], frames: int, backend: str = "auto"
 ) -> Heads:
     """Attention of every token to the tokens its pattern shows it, among `frames` frames of equal token count.
 
-    `pattern`: one for all clips of the batch, or one for each.
+    Keys are as many as queries, but for a `JointPattern`. `pattern`: one for all clips of the batch, or one for each.
     """
     if isinstance(pattern, tuple):
         return _clip_by_clip(q, k, v, pattern, frames, backend)
     _check(q, k, v, pattern, frames)
+    if isinstance(pattern, JointPattern) and backend not in ("auto", "reference"):
+        raise ValueError(f"backend={backend} knows no image tokens among the keys: set backend to auto or reference")
     _, heads, length, width = q.shape
     gradients = torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad)
     # index(): under torch.compile the choice is made for the sizes at hand
@@ -86,7 +90,9 @@ def _check(q: Tensor, k: Tensor, v: Tensor, pattern: Pattern, frames: int) -> No
     length = q.shape[2]
     if frames < 1 or length % frames:
         raise ValueError(f"{length} tokens are not {frames} frames of equal size: pass the clip's number of frames")
-    if not q.dtype.is_floating_point or not q.dtype == k.dtype == v.dtype or not q.shape == k.shape == v.shape:
+    more = isinstance(pattern, JointPattern) and k.shape[2] >= length  # image tokens
+    alike = k.shape == v.shape and q.shape == (*k.shape[:2], length if more else k.shape[2], k.shape[3])
+    if not q.dtype.is_floating_point or not q.dtype == k.dtype == v.dtype or not alike:
         kinds = ", ".join(f"{tuple(x.shape)} {x.dtype}" for x in (q, k, v))
         raise ValueError(
             f"queries, keys and values share one shape and floating dtype, got {kinds}: convert them first"

@@ -9,15 +9,19 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sculpt4d.attention.adaptive import PairwisePattern
+from sculpt4d.attention.joint import JointPattern
 from sculpt4d.attention.patterns import PackedPattern, Pattern, SameTokenPattern, StridedPattern
 
 Heads = Float[Tensor, "b h n d"]
+Keys = Float[Tensor, "b h m d"]
 
 
-def reference(q: Heads, k: Heads, v: Heads, pattern: Pattern, frames: int) -> Heads:
+def reference(q: Heads, k: Keys, v: Keys, pattern: Pattern, frames: int) -> Heads:
     """PyTorch's attention under a boolean mask of (t*p)^2; without one where the pattern hides nothing."""
     if isinstance(pattern, PackedPattern):
         k, v = pattern.pool(k), pattern.pool(v)
+    if isinstance(pattern, JointPattern):
+        k, v = pattern.seen(k, q.shape[2]), pattern.seen(v, q.shape[2])
     tokens = index(q.shape[2]) // index(frames)  # under torch.compile the mask is a constant for the sizes at hand
     return F.scaled_dot_product_attention(q, k, v, attn_mask=token_mask(pattern, index(frames), tokens, q.device))
 
@@ -62,6 +66,8 @@ def hides_nothing(pattern: Pattern, frames: int, tokens: int) -> bool:
     blocks = pattern.blocks(tokens)
     if isinstance(pattern, SameTokenPattern):
         return False
+    if isinstance(pattern, JointPattern):
+        return True
     if isinstance(pattern, StridedPattern):  # the mask of a long clip would be the largest tensor of all
         alone = pattern.anchor and frames == 1
         return alone or all(min(pattern.stride(distance), blocks) == 1 for distance in range(frames))

@@ -8,6 +8,7 @@ import lightning
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from sculpt4d.data.dataset import ClipDataset, ClipSettings, split_names
+from sculpt4d.data.lock import alone
 
 
 class StepBatches(Sampler[list[int]]):
@@ -53,9 +54,10 @@ class ClipDataModule(lightning.LightningDataModule):
         self.holdout: Dataset[Any] | None = None
 
     def prepare_data(self) -> None:
-        """Builds what is missing; rank 0 alone."""
+        """Builds what is missing; rank 0 alone, and one run alone."""
         if self.build is not None:
-            self.build(self.root)
+            with alone(self.root):
+                self.build(self.root)
 
     def setup(self, stage: str) -> None:
         if self.train is not None:

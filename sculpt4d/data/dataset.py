@@ -40,6 +40,7 @@ class ClipSettings:
     views: int = 1
     keep: bool = False  # arrays of every object read stay in memory: for small sets
     consistent: bool = True  # False draws other points in every frame: the ablation without consistent sampling
+    aligned: bool = True  # False chooses the queries of every frame anew: the ablation without aligned latents
     token_order: str = (
         "fps"  # of the query points, hence of latents: as chosen, or morton, for masks that want neighbours
     )
@@ -114,14 +115,30 @@ def _surface(
         section = torch.cat(
             [TO_CLIP * section[..., :3], section[..., 3:], torch.full_like(section[..., :1], label)], -1
         )
-        queries.append(offset + farthest_points(section[0, :, :3].numpy(), shares[label]))
+        chosen = farthest_points(section[0, :, :3].numpy(), shares[label])
+        if not settings.aligned:
+            (other,) = rng.spawn(1)  # so that all other draws are those of aligned queries
+            for frame in section[1:]:
+                frame.copy_(frame[_own_queries(frame[:, :3].numpy(), chosen, other)])
+        queries.append(offset + chosen)
         sections.append(section)
         offset += count
     surface = torch.cat(sections, dim=1)
-    chosen = np.concatenate(queries)
+    rows = np.concatenate(queries)
     if settings.token_order == "morton":
-        chosen = chosen[morton_order(surface[0, chosen, :3].numpy())]
-    return surface[first:], torch.from_numpy(chosen)
+        rows = rows[morton_order(surface[0, rows, :3].numpy())]
+    return surface[first:], torch.from_numpy(rows)
+
+
+def _own_queries(
+    points: Float[np.ndarray, "n 3"], places: Int[np.ndarray, " p"], rng: np.random.Generator
+) -> Int[np.ndarray, " n"]:
+    """An order of a frame's points in which `places` hold its own queries, chosen from a start of its own."""
+    own = farthest_points(points, len(places), int(rng.integers(len(points))))
+    order = np.empty(len(points), dtype=np.int64)
+    order[places] = own
+    order[np.setdiff1d(np.arange(len(points)), places)] = np.setdiff1d(np.arange(len(points)), own)
+    return order
 
 
 def _rows(swallowed: Bool[np.ndarray, " n"], count: int, rng: np.random.Generator) -> Int[np.ndarray, " {count}"]:

@@ -14,6 +14,7 @@ from hydra.utils import instantiate, to_absolute_path
 from omegaconf import DictConfig, OmegaConf
 
 from sculpt4d.data.dataset import ClipSettings, holdout_clips, split_names
+from sculpt4d.data.lock import alone
 from sculpt4d.data.store import read_record
 from sculpt4d.evaluation.folders import measure_folders, summarize_measured
 from sculpt4d.evaluation.holdout import Case, evaluate_cases, write_json
@@ -162,7 +163,8 @@ def log_metrics(cfg: DictConfig, output: Path, values: Mapping[str, float]) -> N
 def build_data(cfg: DictConfig) -> None:
     """Makes the data when the configured set knows how and they are missing."""
     if cfg.data.module.get("build") is not None:
-        instantiate(cfg.data.module.build)(Path(cfg.data.root))
+        with alone(Path(cfg.data.root)):
+            instantiate(cfg.data.module.build)(Path(cfg.data.root))
 
 
 def read_cases(cfg: DictConfig) -> Iterator[Case]:

@@ -44,7 +44,7 @@ class Block(nn.Module):
         self.attn2 = CrossAttention(width, heads, context_width, qkv_bias=qkv_bias, qk_norm=qk_norm)
         if pattern is not None:
             self.norm_temporal = nn.LayerNorm(width, eps=EPS)
-            self.temporal = TemporalAttention(width, heads, pattern, backend)
+            self.temporal = TemporalAttention(width, heads, pattern, backend, context_width=context_width)
         self.norm3 = nn.LayerNorm(width, eps=EPS)
         if experts:
             self.moe = MixtureOfExperts(width, experts, top)
@@ -59,16 +59,17 @@ class Block(nn.Module):
         skip: Float[Tensor, "bt n d"] | None = None,
         at_once: int | None = None,
         patterns: tuple[Pattern, ...] | None = None,
+        images: Float[Tensor, "b t s x"] | None = None,
     ) -> Float[Tensor, "bt n d"]:
         """`context`: image tokens of the first `seen` frames, or what attn2 projects them to; the others see zeros.
 
         `at_once`: frames that pass together through all but the temporal attention, None for all. `patterns`: of the
-        temporal attention, one for each clip; None: the block's own.
+        temporal attention, one for each clip; None: the block's own. `images`: image tokens for the temporal attention.
         """
         keys, values = context if isinstance(context, KeysValues) else self.attn2.project(context)
         tokens = in_parts(self._look, at_once, tokens, keys, values, skip)
         if hasattr(self, "temporal"):
-            tokens = self._across_frames(tokens, frames, patterns)
+            tokens = self._across_frames(tokens, frames, patterns, images)
         return in_parts(self._feed_forward, at_once, tokens)
 
     def _look(self, tokens: Tensor, keys: Tensor, values: Tensor, skip: Tensor | None) -> Float[Tensor, "bt n d"]:
@@ -89,12 +90,16 @@ class Block(nn.Module):
         return tokens + part(self.norm3(tokens))
 
     def _across_frames(
-        self, tokens: Float[Tensor, "bt n d"], frames: int, patterns: tuple[Pattern, ...] | None = None
+        self,
+        tokens: Float[Tensor, "bt n d"],
+        frames: int,
+        patterns: tuple[Pattern, ...] | None = None,
+        images: Float[Tensor, "b t s x"] | None = None,
     ) -> Float[Tensor, "bt n d"]:
         """Temporal attention over the latent tokens; the time token, first in every frame, stays out."""
         first, latent = tokens[:, :1], tokens[:, 1:]
         clip = rearrange(latent, "(b t) p d -> b t p d", t=frames)
-        clip = clip + self.temporal(self.norm_temporal(clip), patterns)
+        clip = clip + self.temporal(self.norm_temporal(clip), patterns, images)
         return torch.cat([first, rearrange(clip, "b t p d -> (b t) p d")], dim=1)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sculpt4d.attention.backends import attend
+from sculpt4d.attention.joint import JointPattern
 from sculpt4d.attention.patterns import Pattern
 from sculpt4d.attention.rope import rotate
 
@@ -84,24 +85,47 @@ class TemporalAttention(SelfAttention):
 
     Queries and keys are rotated by the frame index. The output projection starts at zero, so that a new layer
     leaves the 3D model unchanged. `heads_at_once`: heads that attend together when no gradient is wanted, None for
-    all; fewer need less memory.
+    all; fewer need less memory. Under a `JointPattern` image tokens of width `context_width` are among the keys.
     """
 
-    def __init__(self, width: int, heads: int, pattern: Pattern, backend: str = "auto", qkv_bias: bool = False) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        pattern: Pattern,
+        backend: str = "auto",
+        qkv_bias: bool = False,
+        context_width: int | None = None,
+    ) -> None:
         super().__init__(width, heads, qkv_bias=qkv_bias)
+        if isinstance(pattern, JointPattern):
+            if context_width is None:
+                raise ValueError(f"{pattern} joins image tokens to the keys: give context_width, their channels")
+            self.image_proj = nn.Linear(context_width, width)
+            self.image_norm = nn.LayerNorm(width, eps=EPS)
         self.pattern, self.backend = pattern, backend
         self.heads_at_once: int | None = None
         nn.init.zeros_(self.out_proj.weight)
         nn.init.zeros_(self.out_proj.bias)
 
     def forward(  # type: ignore[override]
-        self, tokens: Float[Tensor, "b t p d"], patterns: tuple[Pattern, ...] | None = None
+        self,
+        tokens: Float[Tensor, "b t p d"],
+        patterns: tuple[Pattern, ...] | None = None,
+        images: Float[Tensor, "b t s x"] | None = None,
     ) -> Float[Tensor, "b t p d"]:
-        """`patterns`: one for each clip, where they depend on the clip; None: the layer's own for all."""
+        """`patterns`: one for each clip, where they depend on the clip; None: the layer's own for all.
+
+        images: image tokens that a `JointPattern` puts among the keys.
+        """
         frames = tokens.shape[1]
         flat = rearrange(tokens, "b t p d -> b (t p) d")
         q, (k, v) = self.queries(flat), self.project(flat)
         q, k = (self._turn(x, frames) for x in (q, k))
+        if images is not None:
+            known = self.image_norm(self.image_proj(rearrange(images, "b t s x -> b (t s) x")))
+            more = self.project(known)
+            k, v = torch.cat([k, self._turn(more.keys, frames)], dim=2), torch.cat([v, more.values], dim=2)
         out = self._among_frames(q, k, v, patterns or self.pattern, frames)
         out = self.out_proj(rearrange(out, "b h n k -> b n (h k)"))
         return rearrange(out, "b (t p) d -> b t p d", t=frames)

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from sculpt4d.data.dataset import ClipDataset
+from sculpt4d.data.lock import alone
 from sculpt4d.model.vae import ShapeVAE
 from sculpt4d.types import EncodedClip
 
@@ -56,35 +57,42 @@ def fingerprint(vae: ShapeVAE, dataset: ClipDataset, variants: int) -> str:
     return digest.hexdigest()[:16]
 
 
-@torch.no_grad()
 def encode_dataset(vae: ShapeVAE, dataset: ClipDataset, variants: int, folder: Path) -> dict[str, Tensor]:
-    """All clips encoded `variants` times, each with other points; kept in `folder` under the fingerprint."""
+    """All clips encoded `variants` times, each with other points; kept in `folder` under the fingerprint.
+
+    Of several processes that ask for the same, one encodes.
+    """
     path = folder / f"latents_{fingerprint(vae, dataset, variants)}.safetensors"
-    if not path.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        means, logvars, images = [], [], []
-        numbers = range(variants * len(dataset))
-        for number in track(numbers, description=f"encoding {len(dataset)} clips, {variants} readings"):
-            clip = dataset[number]
-            frames = clip.surface.shape[0]
-            posterior = vae.encode(clip.surface, clip.queries.expand(frames, -1))
-            means.append(posterior.mean.half())
-            logvars.append(posterior.logvar.half())
-            if number < len(dataset):
-                images.append((255 * clip.images).round().to(torch.uint8))
-        shape = (variants, len(dataset), *means[0].shape)
-        partial = path.with_suffix(f".{os.getpid()}.partial")  # every process of a distributed run may come here
-        tensors = {
-            "mean": torch.stack(means).view(shape),
-            "logvar": torch.stack(logvars).view(shape),
-            "images": torch.stack(images),
-        }
-        try:
-            save_file(tensors, partial)
-            partial.replace(path)
-        except SafetensorError as error:
-            raise OSError(f"{path} could not be written ({error}): free some space, or set data.root") from error
-        finally:
-            partial.unlink(missing_ok=True)
-        log.info("latents: %d clips encoded into %s", len(dataset), path)
+    with alone(path):
+        if not path.is_file():
+            _encode(vae, dataset, variants, path)
     return load_file(path)
+
+
+@torch.no_grad()
+def _encode(vae: ShapeVAE, dataset: ClipDataset, variants: int, path: Path) -> None:
+    means, logvars, images = [], [], []
+    numbers = range(variants * len(dataset))
+    for number in track(numbers, description=f"encoding {len(dataset)} clips, {variants} readings"):
+        clip = dataset[number]
+        frames = clip.surface.shape[0]
+        posterior = vae.encode(clip.surface, clip.queries.expand(frames, -1))
+        means.append(posterior.mean.half())
+        logvars.append(posterior.logvar.half())
+        if number < len(dataset):
+            images.append((255 * clip.images).round().to(torch.uint8))
+    shape = (variants, len(dataset), *means[0].shape)
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    tensors = {
+        "mean": torch.stack(means).view(shape),
+        "logvar": torch.stack(logvars).view(shape),
+        "images": torch.stack(images),
+    }
+    try:
+        save_file(tensors, partial)
+        partial.replace(path)
+    except SafetensorError as error:
+        raise OSError(f"{path} could not be written ({error}): free some space, or set data.root") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    log.info("latents: %d clips encoded into %s", len(dataset), path)

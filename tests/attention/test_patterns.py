@@ -26,6 +26,7 @@ PERCENT = {  # kept products at 16 frames of 32 blocks
     "temporal_only": 100 / 32,
     "radial": 35.75,
     "framepack": 28.66,
+    "shapegen4d": 100,
 }
 
 
@@ -39,7 +40,7 @@ def test_every_option_builds_with_the_models_block_size_and_has_its_density(name
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose(overrides=[f"+attention={name}", "++model.block_size=4"])
     pattern = instantiate(config.attention)
-    assert pattern.blocks(32) == (32 if name == "temporal_only" else 8)
+    assert pattern.blocks(32) == (32 if name in ("temporal_only", "shapegen4d") else 8)
     assert 100 * pattern.density(16, 32) == pytest.approx(PERCENT[name], abs=0.01)
 
 

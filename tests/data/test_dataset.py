@@ -82,6 +82,22 @@ def test_without_consistent_sampling_rows_follow_no_point(prepared: Path, names:
     assert steps[0] < 0.5 * steps[1]
 
 
+def test_unaligned_queries_are_spread_in_every_frame_and_follow_no_point(prepared: Path, names: tuple[str, ...]):
+    aligned, unaligned = (
+        ClipDataset(prepared, names, replace(SETTINGS, aligned=choice), fixed=True)[0] for choice in (True, False)
+    )
+    assert torch.equal(aligned.surface[0], unaligned.surface[0]) and torch.equal(aligned.queries, unaligned.queries)
+    for frame in (1, 2):
+        first, second = (clip.surface[frame].numpy() for clip in (aligned, unaligned))
+        assert np.array_equal(np.unique(first, axis=0), np.unique(second, axis=0)), "a frame's points stay its own"
+        before, after = first[aligned.queries], second[unaligned.queries]
+        assert (before != after).any(axis=1).mean() > 0.5
+        nearest = np.linalg.norm(after[:, None, :3] - after[None, :, :3], axis=-1) + 9 * np.eye(len(after))
+        drawn = second[:: len(second) // len(after)][: len(after), :3]
+        others = np.linalg.norm(drawn[:, None] - drawn[None], axis=-1) + 9 * np.eye(len(drawn))
+        assert nearest.min(axis=1).mean() > others.min(axis=1).mean()
+
+
 def test_queries_of_a_lone_frame_come_from_another_frame(prepared: Path, names: tuple[str, ...]):
     dataset = ClipDataset(prepared, names, replace(SETTINGS, frames=1))
     pairs = [[dataset.read(row, Choice(0, 0, 3, query)) for query in (0, 3)] for row in range(len(names))]
