@@ -21,11 +21,12 @@ COMPARISON = Comparison(
         Entry("E: Full attention", "full", "masks"),
         Entry("F: Ours", "blockmask_decay", "masks"),
         Entry("stride by motion", "motion_adaptive", "adaptive"),
+        Entry("strides fitted to attention", "learned", "adaptive"),
     ),
     reference="F: Ours",
     notes=(
         "compute: one evaluation of the denoiser on a clip, counted; the paper's figures are headed PFLOPs there "
-        "(python -m experiments.table_a2_compute says what they count). Stride by motion is in no paper.",
+        "(python -m experiments.table_a2_compute says what they count). The last two rows are in no paper.",
     ),
 )
 
