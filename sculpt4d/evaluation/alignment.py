@@ -45,15 +45,22 @@ class Similarity:
     tolerance: float = 1e-5
 
     def fit(self, source: Points, target: Points, seed: int) -> Placement:
-        """What brings points of the first predicted frame onto points of the first true one."""
+        """What brings points of the first predicted frame onto points of the first true one. ValueError when those of
+        the prediction coincide.
+        """
         rng = np.random.default_rng((seed, 24))
         mine, theirs = (rng.permutation(side)[: self.points].astype(np.float64) for side in (source, target))
+        size = _spread(mine)
+        if size == 0:
+            raise ValueError("frame 0 of the prediction is a single point: it cannot be aligned")
+        mine /= size  # whatever unit a method counts in
         few, fewer = mine[: self.coarse_points], theirs[: self.coarse_points]
         starts = [_matched(mine, theirs, rotation) for rotation in axis_rotations()]
         coarse = [refine(few, fewer, start, self.coarse_steps, self.tolerance) for start in starts]
         best = sorted(coarse, key=lambda entry: entry[1])[: self.kept]
         fine = [refine(mine, theirs, start, self.steps, self.tolerance) for start, _ in best]
-        return min(fine, key=lambda entry: entry[1])[0]
+        found = min(fine, key=lambda entry: entry[1])[0]
+        return found._replace(scale=found.scale / size)
 
 
 @dataclass(frozen=True)
@@ -131,6 +138,12 @@ def best_placement(source: Points, target: Points, weights: Float[np.ndarray, " 
 def _matched(source: Points, target: Points, rotation: Float[np.ndarray, "3 3"]) -> Placement:
     """Centroid on centroid, size on size (root mean square distance from it), turned by `rotation`."""
     middle, centre = source.mean(axis=0), target.mean(axis=0)
-    spread = [float(np.square(side - side.mean(axis=0)).sum(axis=1).mean()) ** 0.5 for side in (target, source)]
-    scale = spread[0] / max(spread[1], 1e-12)
+    scale = _spread(target) / _spread(source)
     return Placement(scale, rotation, centre - scale * middle @ rotation)
+
+
+def _spread(points: Points) -> float:
+    """Root mean square distance from the centroid."""
+    offset = points - points.mean(axis=0)
+    unit = float(np.abs(offset).max()) or 1.0  # squares of very small or large offsets would leave the range
+    return unit * float(np.square(offset / unit).sum(axis=1).mean()) ** 0.5

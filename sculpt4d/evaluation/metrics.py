@@ -1,7 +1,7 @@
 """How close a predicted surface is to the true one: Chamfer distance, F-score and solid IoU of every frame.
 
 Each metric is a number per object (the mean over its frames), then the mean over objects with its standard error.
-The paper states none of the constants; ours are those its published pairs of Chamfer and F-score agree with best.
+Constants: protocol.py.
 """
 
 from collections.abc import Sequence
@@ -219,9 +219,8 @@ class FScore(Metric):
 
 
 class SolidIoU(Metric):
-    """Intersection over union of the solids on a grid over [-1, 1]^3; `update` takes the frames of one object.
-
-    Frames whose truth holds no cell have none; an object without any other is NaN.
+    """Intersection over union of the solids on a grid over [-1, 1]^3; `update` takes the frames of one object. Frames
+    whose truth holds no cell have none; an object without any other is NaN.
     """
 
     is_differentiable, higher_is_better, full_state_update = False, True, False

@@ -14,7 +14,7 @@ from torchmetrics import Metric
 
 from sculpt4d.evaluation.alignment import Alignment, Rigid, Similarity
 from sculpt4d.evaluation.metrics import FAILED_CHAMFER, Surface, draw_points, geometry_metrics, pair_frames
-from sculpt4d.evaluation.motion import Motion, Sided, moved, points_of
+from sculpt4d.evaluation.motion import Cloud, Motion, Sided, moved, points_of
 from sculpt4d.evaluation.stability import Course, follow, stability
 from sculpt4d.evaluation.temporal import compare_departures, departures
 from sculpt4d.types import Mesh, MeshSequence
@@ -200,8 +200,12 @@ def own_box(sequence: Sided, rule: str) -> tuple[Float[np.ndarray, "3"], float]:
 
 
 def clip_box(sequence: Sided) -> tuple[Float[np.ndarray, "3"], float]:
-    """Centre (3,) of the bounds over all frames and half of their longest side. Raises ValueError when empty."""
-    points = np.concatenate([points_of(frame) for frame in sequence.frames]).astype(np.float64)
+    """Centre (3,) of the bounds over all frames and half of their longest side. Raises ValueError when empty.
+
+    Of a cloud the points that can be drawn count.
+    """
+    sides = [frame.points[frame.usable] if isinstance(frame, Cloud) else frame.vertices for frame in sequence.frames]
+    points = np.concatenate(sides).astype(np.float64)
     if len(points) == 0 or not np.isfinite(points).all():
         raise ValueError("the sequence is empty or not finite, so it has no box: prepare or export the object again")
     low, high = points.min(axis=0), points.max(axis=0)

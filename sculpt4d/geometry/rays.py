@@ -20,8 +20,8 @@ def winding_grid(triangles: Float[np.ndarray, "f 3 3"], shape: Sequence[int]) ->
     flat = change.reshape(-1)
     triangles = triangles.astype(np.float64)
     plane = triangles[:, :, :2] - BESIDE
-    first = np.maximum(np.ceil(plane.min(axis=1)), 0).astype(np.int64)
-    last = np.minimum(np.floor(plane.max(axis=1)), np.subtract(shape[:2], 1)).astype(np.int64)
+    first = np.clip(np.ceil(plane.min(axis=1)), 0, shape[:2]).astype(np.int64)
+    last = np.clip(np.floor(plane.max(axis=1)), -1, np.subtract(shape[:2], 1)).astype(np.int64)
     below = triangles[:, :, 2].min(axis=1) <= shape[2] - 1
     size = np.where(below[:, None], np.maximum(last - first + 1, 0), 0)
     pairs = np.cumsum(size[:, 0] * size[:, 1])

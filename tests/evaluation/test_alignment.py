@@ -50,6 +50,17 @@ def test_a_rotated_and_scaled_copy_aligns_to_the_floor(start: int) -> None:
     assert scores["iou"] > 0.95
 
 
+@pytest.mark.parametrize("unit", [1e-3, 1e3, 1e18])
+def test_so_does_a_copy_in_any_unit(unit: float) -> None:
+    scores = evaluate_sequence(moved_by(Placement(unit, axis_rotations()[7], np.zeros(3))), TRUTH, ALIGNED)
+    assert scores["chamfer"] == pytest.approx(FLOOR["chamfer"], rel=0.03) and scores["iou"] > 0.95
+
+
+def test_a_single_point_is_refused() -> None:
+    with pytest.raises(ValueError, match="single point"):
+        Similarity().fit(np.ones((5, 3)), np.random.default_rng(0).normal(size=(9, 3)), 0)
+
+
 @settings(max_examples=4, deadline=None)
 @given(st.integers(0, 2**31))
 def test_so_does_a_copy_turned_in_any_way(seed: int) -> None:

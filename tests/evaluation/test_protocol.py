@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from sculpt4d.evaluation.motion import Cloud, Motion
 from sculpt4d.evaluation.protocol import Judge, Protocol, clip_box, evaluate_sequence, sampling_floor
 from sculpt4d.types import Mesh, MeshSequence
 
@@ -48,6 +49,12 @@ def test_one_box_serves_all_frames(shapes: SimpleNamespace) -> None:
     truth = shapes.sequence(shapes.cube(0.5, (-0.5, 0, 0)), shapes.cube(0.5, (0.5, 0, 0)))
     center, half = clip_box(truth)
     assert (center, half) == (pytest.approx([0, 0, 0]), pytest.approx(0.75))
+
+
+def test_splats_that_cannot_be_drawn_do_not_stretch_the_box() -> None:
+    points = np.array([[0, 0, 0], [2, 1, 1], [np.nan, 0, 0], [9, 9, 9]], np.float32)
+    center, half = clip_box(Motion((Cloud(points, np.array([1, 1, 1, 0], np.float32)),)))
+    assert (center, half) == (pytest.approx([1, 0.5, 0.5]), 1)
 
 
 def test_failed_frames_are_counted_and_charged(shapes: SimpleNamespace) -> None:
