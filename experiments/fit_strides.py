@@ -5,8 +5,8 @@ python -m experiments.fit_strides runs/train/full/temporal.safetensors model=tin
 
 A model that sees everything says what it looks at: the softmax mass that queries give to the blocks u = v (mod s) of
 frames at a distance, averaged over layers, heads, clips of the training set and flow times. Every schedule of as many
-strides as the paper's is tried; those with more products than `blockmask_decay` at any length to 64 frames are left
-out. What comes out belongs into conf/attention/learned.yaml.
+strides as the paper's is tried; those with more products than `blockmask_decay` at any length to 64 frames of 8, 16 or
+32 blocks are left out. What comes out belongs into conf/attention/learned.yaml.
 """
 
 import argparse
@@ -36,7 +36,7 @@ from sculpt4d.training.steps import step_generator
 
 ROOT = Path(__file__).resolve().parents[1]
 LADDER = (1, 2, 4, 8, 16, 32)
-LENGTHS = range(1, 65)  # frames at which the products are compared
+LENGTHS, BLOCKS = range(1, 65), (8, 16, 32)  # frames, and blocks of a frame, at which the products are compared
 TIMES = 4  # flow times of a clip, evenly spread
 
 
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         cfg = compose("train", overrides=[*chosen, "output=runs/fit_strides"])
     paper = StridedPattern(block_size=cfg.model.block_size)
     mass = watch(cfg, given.batches)
-    found = fit(mass, paper, paper.blocks(cfg.model.latents))
+    found = fit(mass, paper)
     rows = tuple((str(d), f"{row[0]:.3f}", *(f"{x / row[0]:.3f}" for x in row[1:])) for d, row in enumerate(mass))
     header = ("distance", "attention", *(f"kept at stride {stride}" for stride in LADDER[1:]))
     notes = (
@@ -113,16 +113,16 @@ def by_distance(weights: Float[Tensor, "q k"], frames: int, blocks: int) -> Floa
     return torch.stack(rows)
 
 
-def fit(mass: Float[np.ndarray, "distances strides"], paper: StridedPattern, blocks: int) -> Fit:
+def fit(mass: Float[np.ndarray, "distances strides"], paper: StridedPattern) -> Fit:
     """The schedule of the most mass among those that never have more products than the paper's."""
     length = len(paper.strides)
     near = np.concatenate([mass[: length - 1], mass[length - 1 :].sum(0, keepdims=True)])  # the last stride goes on
     candidates = np.array(list(product(range(len(LADDER)), repeat=len(near))))
     strides = np.array(LADDER)[candidates]
     affordable = np.ones(len(candidates), dtype=bool)
-    for frames in LENGTHS:
+    for frames, blocks in product(LENGTHS, BLOCKS):
         pairs = np.array([_pairs(frames, distance, len(near)) for distance in range(len(near))])
-        most = np.array([min(stride, blocks) for stride in paper.strides[: len(near)]])
+        most = np.minimum(paper.strides[: len(near)], blocks)
         affordable &= (pairs / np.minimum(strides, blocks)).sum(1) <= (pairs / most).sum() + 1e-9
     kept = near[np.arange(len(near)), candidates].sum(1)
     best = np.flatnonzero(affordable)[kept[affordable].argmax()]
