@@ -63,9 +63,10 @@ def encode_dataset(vae: ShapeVAE, dataset: ClipDataset, variants: int, folder: P
     Of several processes that ask for the same, one encodes.
     """
     path = folder / f"latents_{fingerprint(vae, dataset, variants)}.safetensors"
-    with alone(path):
-        if not path.is_file():
-            _encode(vae, dataset, variants, path)
+    if not path.is_file():
+        with alone(path):
+            if not path.is_file():
+                _encode(vae, dataset, variants, path)
     return load_file(path)
 
 

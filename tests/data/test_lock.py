@@ -43,6 +43,16 @@ def test_a_killed_process_leaves_no_lock(tmp_path: Path):
             assert time.monotonic() - started < 30
 
 
+def test_of_many_each_is_alone_and_nothing_is_left(tmp_path: Path):
+    add = "number = int(Path(sys.argv[1]).read_text()); time.sleep(0.02); Path(sys.argv[1]).write_text(str(number + 1))"
+    code = HOLD.format(then=add).replace('print("inside", flush=True)', "pass")
+    path = tmp_path / "count"
+    path.write_text("0")
+    processes = [subprocess.Popen([sys.executable, "-c", code, str(path)]) for _ in range(8)]
+    assert [process.wait() for process in processes] == [0] * 8
+    assert path.read_text() == "8" and [entry.name for entry in tmp_path.iterdir()] == ["count"]
+
+
 def test_different_things_are_made_at_the_same_time(tmp_path: Path):
     with alone(tmp_path / "one"), alone(tmp_path / "two"):
         assert {path.name for path in tmp_path.iterdir()} == {".one.lock", ".two.lock"}

@@ -166,7 +166,7 @@ def test_csv_has_the_errors_and_commands_of_the_table(sweep: Leave):
     (found,) = [dict(zip(header, cells, strict=True)) for cells in rows if cells[1:3] == ["full", "measured"]]
     assert float(found["Chamfer ↓"]) == 0.16
     assert float(found["Chamfer ↓, standard error"]) == round(0.01 / math.sqrt(3), 4)
-    assert text.count("\n# not measured: ") == 6
+    assert text.count("\n# not measured: ") == len(MASKS.entries) - 1
 
 
 SWEEPS = [(entry.sweep, entry.variant) for table in COMPARISONS.values() for entry in table.entries if entry.sweep]
