@@ -24,7 +24,7 @@ ROUNDING = math.sqrt(3) * 2**-12 + 1e-5  # float16 between 0.5 and 1 is off by u
 RELEASE_SHELL = 3 / 256  # how far the releases' closed surfaces stand off the mesh: 2 cells of their grid, measured
 RELEASE_SHARE = 0.99  # of the points within that: the surface that they lie on is not stored
 UNIT = 1e-3  # three components below 1, each off by up to 2^-12: a length off by 4.2e-4, and as much again for the rest
-INWARD = 0.1  # share of normals that may look inwards: rounded points at edges of thin parts; up to 0.06 in ours
+INWARD = 0.1  # share of normals that may look inwards: rounded points at edges of thin parts
 BACK = -0.1  # cosine below which a normal looks inwards
 STEP = 0.02  # stored units along a normal within which inside and outside of an unclosed mesh must differ
 CENTERED = 1e-3  # the clip's box is exact but for float32 of file units far from the origin
@@ -166,10 +166,13 @@ def _repair(points: Float[np.ndarray, "n 3"], mesh: Mesh) -> tuple[float, Float[
 
 
 def _inward_closed(rows: Float32[np.ndarray, "n 6"], closed: Mesh) -> float:
-    """Share of normals that look against the closest face."""
+    """Share of normals that look against the closest face, and into the object: at a ridge or in a cleft thinner than
+    the rounding of places, the closest face may be the opposite one.
+    """
     face = _distances(rows[:, :3], closed)[1]
-    cosine = (face_normals(closed.vertices, closed.faces[face]) * rows[:, 3:]).sum(axis=1)
-    return float((cosine < BACK).mean())
+    against = rows[(face_normals(closed.vertices, closed.faces[face]) * rows[:, 3:]).sum(axis=1) < BACK]
+    inner, outer = _winding_beside(against, closed)
+    return float((outer - inner > 0.5).sum() / len(rows))
 
 
 def _inward_open(rows: Float32[np.ndarray, "n 6"], mesh: Mesh) -> float:
@@ -177,14 +180,21 @@ def _inward_open(rows: Float32[np.ndarray, "n 6"], mesh: Mesh) -> float:
 
     0 where most places have no clear inside: sheets and crossing parts.
     """
-    vertices, faces = mesh.vertices.astype(np.float64), mesh.faces.astype(np.int64)
-    inner, outer = (
-        igl.fast_winding_number(vertices, faces, (rows[:, :3] + side * STEP * rows[:, 3:]).astype(np.float64))
-        for side in (-1, 1)
-    )
+    inner, outer = _winding_beside(rows, mesh)
     change = inner - outer
     clear = np.abs(change) > 0.5
     return float((change[clear] < 0).mean()) if clear.mean() >= 0.5 else 0.0
+
+
+def _winding_beside(
+    rows: Float32[np.ndarray, "n 6"], mesh: Mesh
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """Winding numbers a step against and along the normals."""
+    vertices, faces = mesh.vertices.astype(np.float64), mesh.faces.astype(np.int64)
+    behind, ahead = (np.float64(rows[:, :3] + side * STEP * rows[:, 3:]) for side in (-1, 1))
+    if not len(rows):
+        return np.zeros(0), np.zeros(0)
+    return igl.fast_winding_number(vertices, faces, behind), igl.fast_winding_number(vertices, faces, ahead)
 
 
 def _watertight(closed: Mesh, frame: int) -> list[Finding]:

@@ -16,7 +16,7 @@ import pytest
 import trimesh
 from PIL import Image
 
-from sculpt4d.data import prepare, store, synthetic, verify, verify_files, verify_masks
+from sculpt4d.data import prepare, store, synthetic, verify, verify_files, verify_masks, verify_points
 from sculpt4d.data.asset import Job, PrepareSettings
 from sculpt4d.data.cameras import sphere_cameras, write_transforms
 from sculpt4d.data.executors_pool import local
@@ -381,6 +381,20 @@ def test_points_in_the_unit_cube_beside_a_centred_mesh_are_flagged_with_the_fix(
     assert "normalised to [0, 1] from the minimum corner" in findings["box"].what
     assert findings["box"].remedy.startswith("add (-0.300, -0.050, -0.500), the minimum corner of mesh.ply")
     assert found(write_mini(tmp_path / "0a1c", None)) == {}
+
+
+@pytest.mark.parametrize("thickness", [1e-4, 0.3])
+def test_normals_at_a_ridge_thinner_than_rounding_are_right_and_turned_ones_of_a_body_wrong(thickness: float) -> None:
+    slab = trimesh.creation.box(extents=(0.5, 0.5, thickness))
+    points, face = trimesh.sample.sample_surface(slab, 500, seed=0)
+    rng = np.random.default_rng(0)
+    rows = np.concatenate([points + rng.normal(0, 2e-4, points.shape), slab.face_normals[face]], axis=1).astype(
+        np.float32
+    )
+    closed = Mesh(slab.vertices.astype(np.float32), slab.faces.astype(np.int64))
+    assert verify_points._inward_closed(rows, closed) < 0.01
+    if thickness > 0.1:
+        assert verify_points._inward_closed(rows * np.float32([1, 1, 1, -1, -1, -1]), closed) > 0.95
 
 
 def test_normals_are_judged_without_a_closed_mesh_too(tmp_path: Path) -> None:
