@@ -39,8 +39,9 @@ class ClipSettings:
     image_size: int = 64
     views: int = 1
     keep: bool = False  # arrays of every object read stay in memory: for small sets
-    consistent: bool = True  # False draws other points in every frame: the ablation without consistent sampling
+    consistent: bool = True  # False draws points and queries of every frame: the ablation without consistent sampling
     aligned: bool = True  # False chooses the queries of every frame anew: the ablation without aligned latents
+    sharp: bool = True  # False puts uniform points in the place of sharp ones: the ablation without sharp edges
     token_order: str = (
         "fps"  # of the query points, hence of latents: as chosen, or morton, for masks that want neighbours
     )
@@ -94,7 +95,7 @@ def _surface(
     random, sharp = reader.surface(asked)
     first = len(asked) - len(frames)
     swallowed = reader.swallowed(asked)
-    sharp_count = settings.sharp_points if sharp.shape[1] >= settings.sharp_points else 0
+    sharp_count = settings.sharp_points if settings.sharp and sharp.shape[1] >= settings.sharp_points else 0
     counts = (settings.points + settings.sharp_points - sharp_count, sharp_count)
     shares = split_queries(settings.latents, *counts)
     sections, queries, offset = [], [], 0
@@ -116,7 +117,7 @@ def _surface(
             [TO_CLIP * section[..., :3], section[..., 3:], torch.full_like(section[..., :1], label)], -1
         )
         chosen = farthest_points(section[0, :, :3].numpy(), shares[label])
-        if not settings.aligned:
+        if not (settings.aligned and settings.consistent):
             (other,) = rng.spawn(1)  # so that all other draws are those of aligned queries
             for frame in section[1:]:
                 frame.copy_(frame[_own_queries(frame[:, :3].numpy(), chosen, other)])

@@ -23,6 +23,7 @@ from sculpt4d.training.autoencoder import AutoencoderModule
 from sculpt4d.training.callbacks import LastLosses, TrainedAverage, whole
 from sculpt4d.training.latents import LatentDataset, encode_dataset
 from sculpt4d.training.module import FlowModule
+from sculpt4d.training.recipe import check_recipe, keep_recipe, recipe
 from sculpt4d.training.resume import TrainedOnly, last_checkpoint
 from sculpt4d.training.steps import step_generator
 from sculpt4d.training.strategies import keep_gathered
@@ -76,6 +77,8 @@ def fit_stage(cfg: DictConfig) -> tuple[float, str]:
     exported = output / f"{cfg.stage.name}.safetensors"
     description = describe(cfg)
     resumed = last_checkpoint(output, description)
+    if resumed is not None:
+        check_recipe(output, cfg)
     known = finished_loss(output, exported, cfg.stage.steps) if resumed else None
     if known is not None:
         log.info("%s was trained to its end before: %s", cfg.stage.name, exported)
@@ -90,6 +93,8 @@ def fit_stage(cfg: DictConfig) -> tuple[float, str]:
     )
     for entry in trainer.loggers:
         entry.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
+    if trainer.is_global_zero:
+        keep_recipe(output, cfg)
     if resumed is not None:
         log.info("resuming %s from %s", cfg.stage.name, resumed)
     started = time.perf_counter()
@@ -186,16 +191,6 @@ def export(
     if trainer.is_global_zero:
         save_weights(path, tensors, description | {"config": recipe(cfg)})
         log.info("weights: %s", path)
-
-
-def recipe(cfg: DictConfig) -> dict[str, Any]:
-    """What a weights file says of its training: every setting that shapes the numbers, and no path of a machine."""
-    config = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(config, dict)
-    kept = {str(key): config[key] for key in ("seed", "frames", "attention", "stage", "flow", "model", "data")}
-    kept["model"] = {key: value for key, value in kept["model"].items() if key not in ("weights", "training")}
-    kept["data"] = {key: value for key, value in kept["data"].items() if key not in ("root", "module", "source")}
-    return kept
 
 
 @torch.no_grad()

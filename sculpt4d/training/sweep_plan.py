@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from sculpt4d.training.run import recipe
+from sculpt4d.training.recipe import PLACES, frozen, known, recipe
 
 # what the command line says of these holds for evaluation as well as for training
 SHARED = ("attention", "backend", "checkpoint", "data", "frames", "model", "offline", "paths", "threads")
@@ -22,7 +22,6 @@ OWN = {"seed": "sweep.seeds=[0]", "output": "sweep.folder=DIR", "stages": "one s
 PARTS = {"both", "train", "evaluate", "trained"}  # of a variant
 JUDGED = ("attention", "baseline", "frames", "limit", "metrics", "precision", "protocol", "sampler", "seeds", "surface")
 QUIET = "+trainer.enable_progress_bar=false"  # what of the trainer changes no weight
-PLACES = {"root", "module", "source", "workers", "loaders"}  # of the data: where they are and who makes them
 
 
 @dataclass(frozen=True)
@@ -131,12 +130,6 @@ def key_of(override: str) -> str:
     return override.lstrip("+~").partition("=")[0]
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with open(path, "rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
 def _variant(cfg: DictConfig, name: str, given: Sequence[str]) -> tuple[Composed | None, Composed]:
     """Training, None where nothing is trained, and evaluation, whatever the seed."""
     sweep = OmegaConf.to_container(cfg.sweep, resolve=False)  # what overrides refer to is theirs to resolve
@@ -163,7 +156,7 @@ def _training(config: Composed, built: DictConfig, trained: str, seed: int) -> T
     built.seed = seed
     content = recipe(built)
     content["data"] = {name: value for name, value in content["data"].items() if name not in PLACES}
-    content |= {"start": _known(built.start), "frozen": _frozen(built), "precision": str(built.trainer.precision)}
+    content |= {"start": known(built.start), "frozen": frozen(built), "precision": str(built.trainer.precision)}
     if changed := sorted(
         text for text in config.overrides if key_of(text).split(".")[0] == "trainer" and text != QUIET
     ):
@@ -177,7 +170,7 @@ def _evaluation_key(built: DictConfig, seed: int, training: Training | None) -> 
     built.seeds = [seed]
     content: dict[str, Any] = {part: plain(built[part]) for part in JUDGED}
     content["model"] = plain(built.model, {"training", "weights"})
-    content |= {"data": plain(built.data, PLACES), "frozen": _frozen(built)}
+    content |= {"data": plain(built.data, PLACES), "frozen": frozen(built)}
     return _hash(content | {"training": training.key if training else None})
 
 
@@ -195,19 +188,6 @@ def plain(node: Any, without: Collection[str] = ()) -> Any:
     """A configuration node as what JSON can hold, without some of its keys."""
     content: Any = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
     return {key: value for key, value in content.items() if key not in without} if without else content
-
-
-def _frozen(cfg: DictConfig) -> dict[str, str | None]:
-    """Hashes of the weights below the temporal layers."""
-    found = {part: _known(cfg.model.weights[part]) for part in ("vae", "base")}
-    return found | {"checkpoint": _known(cfg.checkpoint)}
-
-
-def _known(place: Any) -> str | None:
-    """The hash of a weight file; any other place of weights by its name."""
-    if place is None:
-        return None
-    return file_digest(Path(place)) if Path(str(place)).is_file() else str(place)
 
 
 def _hash(content: object) -> str:

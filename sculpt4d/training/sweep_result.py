@@ -11,7 +11,8 @@ from omegaconf import DictConfig
 from sculpt4d.compute import count_evaluation
 from sculpt4d.evaluation.holdout import write_json
 from sculpt4d.model.denoiser import Denoiser
-from sculpt4d.training.sweep_plan import PLACES, Job, Run, file_digest, plain, portable
+from sculpt4d.training.recipe import PLACES, file_digest
+from sculpt4d.training.sweep_plan import Job, Run, plain, portable
 
 TERA = 1e12
 

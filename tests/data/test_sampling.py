@@ -11,7 +11,9 @@ import pytest
 import torch
 import trimesh
 from hydra.utils import instantiate
+from jaxtyping import Float
 from omegaconf import DictConfig
+from torch import Tensor
 
 from sculpt4d.data import prepare, sampling, store
 from sculpt4d.data.ablation import refuse_other_sampling
@@ -183,11 +185,18 @@ def test_an_ablation_reads_what_it_is_named_after_and_leaves_the_other_data_alon
     usual = torch.linalg.vector_norm(plain.surface[1:, :, :3] - plain.surface[:-1, :, :3], dim=-1).median()
     assert (moved > 2 * usual) == (name == "without_consistent_sampling")
     assert bool(clip.surface[..., 6].any()) == (name != "without_sharp_edges")
+    assert clip.surface.shape == plain.surface.shape and clip.queries.shape == plain.queries.shape
+    spread = [_spacing(found.surface[-1, found.queries, :3]) for found in (clip, plain)]
+    assert spread[0] > 0.75 * spread[1]  # the queries of every frame are far apart, its own ones as well
     assert (module.root.name == "synthetic_without_projection") == (name == "without_projection")
     meshes = [store.read_mesh(module.root / module.train.names[0], frame) for frame in range(clip.surface.shape[0])]
     on_mesh = [project(rows[:, :3].numpy() / 2, mesh)[0] for rows, mesh in zip(clip.surface, meshes, strict=True)]
     off = np.linalg.norm(np.stack(on_mesh) - clip.surface[..., :3].numpy() / 2, axis=2)
     assert (off.max() < 1e-3) == (name == "without_projection")
+
+
+def _spacing(points: Float[Tensor, "p 3"]) -> float:
+    return float((torch.cdist(points, points) + 9 * torch.eye(len(points))).min(1).values.mean())
 
 
 def cfg_settings(configure: Callable[..., DictConfig], nano: list[str]) -> ClipSettings:

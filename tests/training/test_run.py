@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from safetensors.torch import load_file
 
 from sculpt4d.model.stored import description
+from sculpt4d.training.recipe import check_recipe, keep_recipe
 from sculpt4d.training.run import fit
 
 pytestmark = pytest.mark.slow
@@ -111,6 +112,36 @@ def test_a_run_killed_mid_epoch_and_resumed_equals_an_unbroken_one_bit_for_bit(
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
     losses = [json.loads((folder / "metrics.json").read_text())["metrics"] for folder in (cut, unbroken)]
     assert losses[0] == losses[1]
+
+
+def test_a_folder_goes_on_with_the_run_that_began_there_and_no_other(
+    nano: list[str], configure: Callable[..., DictConfig], tmp_path: Path
+):
+    output, first, second = tmp_path / "run", tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    few = [*nano, *BARE, "stage=vae", "stage.steps=2", "stage.val_every=2", f"output={output}"]
+    fit(configure("train", *few))
+    before = (output / "vae.safetensors").read_bytes()
+    for other, told in (
+        ("seed=1", "seed 0 -> 1"),
+        ("stage.optimisation.rate=0.5", "stage.optimisation.rate"),
+        ("data.clips=2", "data.clips 3 -> 2"),
+        ("start=weights.safetensors", "start None -> weights.safetensors"),
+    ):
+        with pytest.raises(ValueError, match=f"{output} holds a run with other settings .*{told}.*output="):
+            fit(configure("train", *few, other))
+    assert (output / "vae.safetensors").read_bytes() == before
+    fit(configure("train", *few, "stage.steps=4", "stage.save_every=1"))
+    assert json.loads((output / "metrics.json").read_text())["steps"] == 4
+    (output / "recipe.json").write_text("{")
+    with pytest.raises(ValueError, match=r"recipe\.json is not readable"):
+        fit(configure("train", *few))
+
+    first.write_bytes(b"one"), second.write_bytes(b"two")
+    base = ["stage=base", f"output={output}", "model.weights.vae="]
+    keep_recipe(output, configure("train", *nano, *base[:2], f"{base[2]}{first}"))
+    check_recipe(output, configure("train", *nano, *base[:2], f"{base[2]}{first}"))
+    with pytest.raises(ValueError, match=r"weights\.vae"):
+        check_recipe(output, configure("train", *nano, *base[:2], f"{base[2]}{second}"))
 
 
 def test_two_processes_train_alike_whole_or_sharded(
