@@ -33,8 +33,8 @@ run: install ## train the temporal layers a little, evaluate against both baseli
 	@echo "          $(DEMO)/clip/contact_sheet.png  input above, mesh below"
 	@echo "          $(DEMO)/evaluate/*/metrics.json the numbers of the table, with every setting"
 
-test: install ## all tests that need no GPU and no released weights
-	$(BIN)/python -m pytest -n 2 -m "not gpu and not weights" --jaxtyping-packages=sculpt4d,beartype.beartype
+test: install ## all tests that need no GPU
+	$(BIN)/python -m pytest -n 2 -m "not gpu" --jaxtyping-packages=sculpt4d,beartype.beartype
 
 test-gpu: install ## the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu

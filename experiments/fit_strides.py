@@ -1,12 +1,12 @@
 """The schedule of strides that keeps the most attention of a dense model, at no more products than blockmask_decay.
 
-python train.py attention=full model=tiny output=runs/train/full
-python -m experiments.fit_strides runs/train/full/temporal.safetensors model=tiny     two minutes on one thread
+python train.py attention=full model=tiny stage.coupling=clip output=runs/train/full
+python -m experiments.fit_strides runs/train/full/temporal.safetensors model=tiny stage.coupling=clip
 
 A model that sees everything says what it looks at: the softmax mass that queries give to the blocks u = v (mod s) of
 frames at a distance, averaged over layers, heads, clips of the training set and flow times. Every schedule of as many
-strides as the paper's is tried; those with more products than `blockmask_decay` at any length to 64 frames of 8, 16 or
-32 blocks are left out. What comes out belongs into conf/attention/learned.yaml.
+strides as the paper's is tried; those with more products than `blockmask_decay` at the model's own length, or at one of
+`--frames`, are left out. What comes out belongs into conf/attention/learned.yaml.
 """
 
 import argparse
@@ -36,7 +36,6 @@ from sculpt4d.training.steps import step_generator
 
 ROOT = Path(__file__).resolve().parents[1]
 LADDER = (1, 2, 4, 8, 16, 32)
-LENGTHS, BLOCKS = range(1, 65), (8, 16, 32)  # frames, and blocks of a frame, at which the products are compared
 TIMES = 4  # flow times of a clip, evenly spread
 
 
@@ -54,6 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("weights", help="temporal layers trained with attention=full")
     parser.add_argument("overrides", nargs="*", help="of conf/train.yaml")
+    parser.add_argument(
+        "--frames", type=int, nargs="+", help="lengths at which products count; the model's without any"
+    )
     parser.add_argument("--batches", type=int, default=8, help="of training clips that are looked at")
     given = parser.parse_args(arguments)
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
@@ -61,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         cfg = compose("train", overrides=[*chosen, "output=runs/fit_strides"])
     paper = StridedPattern(block_size=cfg.model.block_size)
     mass = watch(cfg, given.batches)
-    found = fit(mass, paper)
+    found = fit(mass, paper, given.frames or [cfg.frames], cfg.model.latents // cfg.model.block_size)
     rows = tuple((str(d), f"{row[0]:.3f}", *(f"{x / row[0]:.3f}" for x in row[1:])) for d, row in enumerate(mass))
     header = ("distance", "attention", *(f"kept at stride {stride}" for stride in LADDER[1:]))
     notes = (
@@ -113,14 +115,16 @@ def by_distance(weights: Float[Tensor, "q k"], frames: int, blocks: int) -> Floa
     return torch.stack(rows)
 
 
-def fit(mass: Float[np.ndarray, "distances strides"], paper: StridedPattern) -> Fit:
-    """The schedule of the most mass among those that never have more products than the paper's."""
+def fit(
+    mass: Float[np.ndarray, "distances strides"], paper: StridedPattern, lengths: Sequence[int], blocks: int
+) -> Fit:
+    """The schedule of the most mass among those with no more products than the paper's at any of the lengths."""
     length = len(paper.strides)
     near = np.concatenate([mass[: length - 1], mass[length - 1 :].sum(0, keepdims=True)])  # the last stride goes on
     candidates = np.array(list(product(range(len(LADDER)), repeat=len(near))))
     strides = np.array(LADDER)[candidates]
     affordable = np.ones(len(candidates), dtype=bool)
-    for frames, blocks in product(LENGTHS, BLOCKS):
+    for frames in lengths:
         pairs = np.array([_pairs(frames, distance, len(near)) for distance in range(len(near))])
         most = np.minimum(paper.strides[: len(near)], blocks)
         affordable &= (pairs / np.minimum(strides, blocks)).sum(1) <= (pairs / most).sum() + 1e-9

@@ -33,7 +33,7 @@ def test_even_attention_leaves_every_stride_its_share():
 def test_a_fitted_schedule_never_has_more_products_than_the_papers_and_keeps_no_less(seed):
     rng = np.random.default_rng(seed)
     mass = rng.random((8, 1)) * np.array([1, *np.sort(rng.random(5))[::-1]])
-    found = fit(mass, PAPER)
+    found = fit(mass, PAPER, SOME, 32)
     assert found.kept >= found.paper
     for frames in SOME:
         assert StridedPattern(found.strides).density(frames, 32) <= PAPER.density(frames, 32)
@@ -42,15 +42,13 @@ def test_a_fitted_schedule_never_has_more_products_than_the_papers_and_keeps_no_
 def test_products_go_where_strides_lose_attention():
     """Here not to the near frames, of which any stride keeps all."""
     mass = np.array([[1.0, 1, 1, 1, 1, 1]] * 2 + [[1.0, 0.5, 0.25, 0.1, 0.1, 0.1]] * 6)
-    found = fit(mass, PAPER)
+    found = fit(mass, PAPER, [8], 32)
     assert found.strides[1] > 1 and found.kept > found.paper + 0.05
 
 
-def test_the_learned_schedule_has_at_no_length_more_products_than_blockmask_decay(configure):
-    learned = instantiate(configure("train", "model=hunyuan3d21", "attention=learned").attention)
-    for blocks in (8, 32):
-        for frames in SOME:
-            assert learned.density(frames, blocks) <= PAPER.density(frames, blocks)
+def test_the_learned_schedule_has_the_products_of_blockmask_decay_at_the_length_it_was_fitted_at(configure):
+    learned = instantiate(configure("train", "model=tiny", "attention=learned").attention)
+    assert 0.95 * PAPER.density(8, 32) < learned.density(8, 32) <= PAPER.density(8, 32)
 
 
 def test_a_dense_model_is_watched_on_its_training_clips(nano, configure, tmp_path: Path, capsys):
