@@ -63,10 +63,11 @@ def compute_panels(comparison: Comparison, rows: Mapping[str, Row]) -> list[Pane
         compute = row.first.mean.get("compute", math.nan)
         if not math.isnan(compute):
             measured.append(Point(compute, chamfer.value, chamfer.error, variant))
-    size = f", {next(iter(rows.values())).first.model}" if rows else ""
+    swept = [row.first for row in rows.values() if row.first.steps]
+    size = f", {swept[0].model}, {swept[0].steps} steps" if swept else ""
     return [
         Panel("published, full size", *axes, (Series(tuple(published), hollow=True),)),
-        Panel(f"measured{size}; bars: standard error over seeds", *axes, (Series(tuple(measured)),)),
+        Panel(f"measured{size}; bars: error over seeds", *axes, (Series(tuple(measured)),)),
     ]
 
 
