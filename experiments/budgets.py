@@ -21,7 +21,7 @@ def refuse_budgets(runs: Iterable[Run], free: Collection[str] = ()) -> None:
         if words := differing(first, other, free):
             raise ValueError(
                 f"{first.file} and {other.file} differ in {words}: what sets their numbers apart need not be the "
-                "variant. Name the files that belong together, or make one of them anew with the settings of the other; "
+                "variant. Name the files that belong together, or make one of them anew with the other's settings, and "
                 "keep runs of another budget in a folder of their own (sweep.folder=DIR)"
             )
 
