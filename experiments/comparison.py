@@ -153,7 +153,8 @@ def _measured(comparison: Comparison, label: str, variant: str, row: Row | None)
         return (label, variant, "not measured", *(NONE,) * (4 + len(comparison.quantities)))
     run = row.first
     size = f"{run.model}, {run.steps} steps" if run.steps else run.model or NONE
-    objects = f"{run.objects} of {run.total}" if run.failed else str(run.objects)
+    fewest = min(run.objects for run in row.runs)
+    objects = f"{fewest} of {run.total}" if fewest < run.total else str(fewest)
     failures = str(sum(run.failures for run in row.runs))
     figures = [
         NONE if run.sweep and name == "minutes" else _figure(name, *row.figure(name)[:2])

@@ -101,7 +101,7 @@ def _of_sweep(file: Path, record: Mapping[str, Any]) -> Run:
         frames=record["frames"],
         trained_frames=record["trained_frames"],
         objects=record["objects"],
-        failed={},
+        failed=failures(record),
         failures=record["failures"],
         mean=_numbers(record["mean"]) | {"compute": _number(record["attention"]["tmac"])},
         error=_numbers(record["error"]),

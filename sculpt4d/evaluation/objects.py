@@ -17,16 +17,16 @@ class Objects(NamedTuple):
 
 def read_objects(record: Mapping[str, Any]) -> Objects | None:
     """Those of a metrics.json or of a sweep's result; None where the file does not name them."""
-    if "per_object" not in record:
-        return Objects(frozenset(record["names"]), {}) if "names" in record else None
-    floors = {entry["name"]: entry.get("floor", {}) for entry in record["per_object"]}
-    return Objects(frozenset(floors) | frozenset(failures(record)), floors)
+    if "per_object" not in record and "names" not in record:
+        return None
+    floors = {entry["name"]: entry.get("floor", {}) for entry in record.get("per_object", ())}
+    return Objects(frozenset(floors) | frozenset(record.get("names", ())) | frozenset(failures(record)), floors)
 
 
 def failures(record: Mapping[str, Any]) -> dict[str, str]:
     """Object to the reason why it was not measured; predictions without ground truth are none of the method's.
 
-    Of a run on the holdout nothing: it measures every object, and counts those with failed frames.
+    Nothing of older runs on the holdout: they measure every object, and count those with failed frames there.
     """
     failed = record.get("failed_objects")
     if not isinstance(failed, dict):

@@ -34,7 +34,7 @@ class Row:
     by_object: Mapping[str, Mapping[str, float]]
     settings: Mapping[str, Any]
     failed_objects: Mapping[str, str]
-    named: Objects | None
+    named: Objects | None = None
 
     @property
     def model(self) -> str | None:

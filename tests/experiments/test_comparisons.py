@@ -99,6 +99,12 @@ def test_objects_that_failed_are_counted_and_listed(evaluation: Leave):
     assert "Not measured in GVFD: fox: two frames are missing" in table.notes
 
 
+def test_objects_that_failed_in_a_sweep_are_counted_where_the_file_names_them(sweep: Leave):
+    sweep("masks", "full", objects=1, names=["a"], failed_objects={"b": "no surface at all"})
+    table = tables_of(MASKS, [sweep("masks", "no_anchor", objects=2, names=["a", "b"], failed_objects=2)])[""]
+    assert (row(table, "full")["objects"], row(table, "no_anchor")["objects"]) == ("1 of 2", "2")
+
+
 def test_outputs_that_no_paper_has_get_a_row_of_their_own(evaluation: Leave):
     assert row(tables_of(MAIN, [evaluation("mine", {"chamfer": 0.1})])[""], "mine")["method"] == "mine"
 
