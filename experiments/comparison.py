@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from experiments.budgets import budget, refuse_budgets
 from experiments.results import ROOT, Run
 from experiments.rows import Row, refuse_mixed, rows_of
 from experiments.table import Cell, Figure, Table
@@ -23,8 +24,9 @@ ALIKE = (
     "Published rows are of the full-size model on the papers' own data, by protocols whose constants are not all "
     "known; they are not comparable with measured ones.",
     "±: standard error over seeds, of training and sampling at once (of sampling alone where nothing is trained); of "
-    "a row without seeds over objects.",
+    "a row without seeds over objects; one seed has none.",
 )
+CLIPS = "for clip in data/synthetic/*_holdout_*"
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,14 @@ class Entry:
     """A row of the paper and what stands for it here.
 
     label: its name in the published rows; of a row that no paper has, our own. variant: of the sweep `sweep`; without a
-    sweep the method= of outputs that evaluate.py measures. None: nothing here stands for it.
+    sweep the method= of outputs that evaluate.py measures. None: nothing here stands for it. prepare: a command that
+    makes these outputs from the synthetic holdout, where they are ours.
     """
 
     label: str
     variant: str | None = None
     sweep: str | None = None
+    prepare: str | None = None
 
 
 @dataclass(frozen=True)
@@ -62,20 +66,32 @@ class Comparison:
         return list(dict.fromkeys(entry.sweep for entry in self.entries if entry.sweep))
 
 
+def generated(label: str, variant: str, options: str = "", trained: bool = False) -> Entry:
+    """A row of clips that generate.py makes with `options`; trained: after a training with the same attention.
+
+    The shipped temporal weights are those of blockmask_decay; others are trained as they were (weights/tiny).
+    """
+    folder = f"runs/train/{variant}"
+    train = f"python train.py attention={variant} flow=logit_normal flow.time.mean=-0.8 output={folder} && "
+    given = f"{options} checkpoint={folder}" if trained else options
+    make = f"{CLIPS}; do python generate.py input=$clip output=out/{variant}/${{clip##*/}}{given}; done"
+    return Entry(label, variant, prepare=(train if trained else "") + make)
+
+
 def choose(comparison: Comparison, runs: Iterable[Run]) -> dict[str, Row]:
     """Variant to row: of the runs those that belong here; outputs that evaluate.py measured do by their quantities.
 
-    Raises ValueError for runs that were not measured alike.
+    Raises ValueError for runs that were not measured alike, and where rows of one model differ in their budget.
     """
     every = list(runs)
     asked = comparison.quantities.keys() - {"minutes"}
     chosen = [run for run in every if run.sweep is None and asked & run.mean.keys()]
-    for entry in comparison.entries:
-        if entry.variant is not None and entry.sweep is not None:
-            known = [run for run in every if run.variant == entry.variant and run.sweep is not None]
-            chosen += [run for run in known if run.sweep == entry.sweep] or known  # sweeps share variants
+    ours = {entry.variant: entry.sweep for entry in comparison.entries if entry.variant and entry.sweep}
+    for variant, sweep in ours.items():  # a variant of this name in another sweep may be another
+        chosen += [run for run in every if (run.variant, run.sweep) == (variant, sweep)]
     rows = rows_of(chosen)
     refuse_mixed(list(rows.values()), comparison.free)
+    refuse_budgets(run for run in chosen if run.variant in ours)  # other methods have models of their own
     return rows
 
 
@@ -90,20 +106,14 @@ def beside(comparison: Comparison, rows: Mapping[str, Row], sources: Sequence[Pa
         if entry.variant is not None:
             listed.append(_measured(comparison, entry.label, entry.variant, rows.get(entry.variant)))
     runs = [run for row in rows.values() for run in row.runs]
-    lengths: dict[int | None, Run] = {}
-    for run in runs:
-        lengths.setdefault(run.frames, run)
-    for frames, run in lengths.items():
-        of = f", {frames} frames" if "frames" in comparison.free else ""
-        floor = [_figure(name, run.floor.get(name, math.nan)) for name in comparison.quantities]
-        listed.append((f"truth against itself{of}", "", "measured", NONE, str(run.objects), NONE, NONE, *floor))
+    listed += _floors(comparison, rows)
     failed = [f"Not measured in {run.variant}: {name}: {why}" for run in runs for name, why in run.failed.items()]
     told = [f"Measured figures are from {', '.join(map(_place, sources))}."] if rows else []
     return Table(
         f"{comparison.title}. Published figures: {comparison.published.source}",
         ("method", "here", "figures", "size", "objects", "seeds", "failed frames", *comparison.quantities.values()),
         tuple(listed),
-        (*comparison.notes, *ALIKE, *failed, *told),
+        (*comparison.notes, *budget(runs), *ALIKE, *failed, *told),
         tuple(_missing(comparison, rows)),
     )
 
@@ -112,7 +122,10 @@ def command(comparison: Comparison, entry: Entry, seeds: Sequence[int]) -> str:
     """What makes the figures of an entry."""
     if entry.sweep is None:
         given = "predictions=DIR ground_truth=DIR"
-        return f"python evaluate.py {given} {comparison.options} method={entry.variant}"
+        if entry.prepare:
+            given = f"predictions=out/{entry.variant} ground_truth=data/synthetic objects=holdout"
+        measure = f"python evaluate.py {given} {comparison.options} method={entry.variant}"
+        return f"{entry.prepare} && {measure}" if entry.prepare else measure
     only = f"'sweep.only=[{entry.variant}]'"
     some = "" if tuple(seeds) == SEEDS else f" 'sweep.seeds=[{','.join(map(str, seeds))}]'"
     return f"python train.py sweep={entry.sweep} {only}{some}"
@@ -140,10 +153,34 @@ def _measured(comparison: Comparison, label: str, variant: str, row: Row | None)
         return (label, variant, "not measured", *(NONE,) * (4 + len(comparison.quantities)))
     run = row.first
     size = f"{run.model}, {run.steps} steps" if run.steps else run.model or NONE
-    objects = f"{run.objects} of {run.total}" if run.failed else str(run.objects)
+    fewest = min(run.objects for run in row.runs)
+    objects = f"{fewest} of {run.total}" if fewest < run.total else str(fewest)
     failures = str(sum(run.failures for run in row.runs))
-    figures = [_figure(name, *row.figure(name)[:2]) for name in comparison.quantities]
+    figures = [
+        NONE if run.sweep and name == "minutes" else _figure(name, *row.figure(name)[:2])
+        for name in comparison.quantities
+    ]
     return (label, variant, "measured", size, objects, str(len(row.seeds) or NONE), failures, *figures)
+
+
+def _floors(comparison: Comparison, rows: Mapping[str, Row]) -> Iterator[tuple[Cell, ...]]:
+    """The truth against itself: one row for all that have the same, with their names where there are several."""
+    groups: dict[tuple[int | None, str], dict[str, Run]] = {}
+    for variant, row in rows.items():
+        for run in row.runs:
+            frames = run.frames if "frames" in comparison.free else None
+            shown = " ".join(figure.text() for figure in _floor(comparison, run))  # beyond its digits: rounding
+            groups.setdefault((frames, f"{run.objects} {shown}"), {}).setdefault(variant, run)
+    for (frames, _), runs in groups.items():
+        of = f", {frames} frames" if "frames" in comparison.free else ""
+        names = f" ({', '.join(runs)})" if sum(other == frames for other, _ in groups) > 1 else ""
+        run = next(iter(runs.values()))
+        label = f"truth against itself{of}{names}"
+        yield (label, "", "measured", NONE, str(run.objects), NONE, NONE, *_floor(comparison, run))
+
+
+def _floor(comparison: Comparison, run: Run) -> list[Figure]:
+    return [_figure(name, run.floor.get(name, math.nan)) for name in comparison.quantities]
 
 
 def _figure(quantity: str, value: float, error: float = math.nan) -> Figure:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy.stats import t as student
 
+from experiments.budgets import budget
 from experiments.comparison import GEOMETRIC, NONE, Comparison
 from experiments.rows import Row, standard_error
 from experiments.table import Cell, Figure, Table
@@ -44,7 +45,9 @@ def differences(comparison: Comparison, rows: Mapping[str, Row]) -> Table:
         (
             "measured: mean over seeds of the difference of the two runs with the same seed, with its standard error. "
             f"holds, reversed: zero is outside Student's {100 * CONFIDENCE:.0f} % interval of that mean, on the side "
-            "of the paper or on the other; undecided: it is inside. One line in twenty lies outside by chance alone.",
+            "of the paper or on the other; undecided: it is inside. One line in twenty lies outside by chance alone. "
+            "seeds: how many differences stand behind a verdict.",
+            *budget(run for row in rows.values() for run in row.runs),
         ),
     )
 

@@ -41,14 +41,29 @@ def draw_all(folder: Path, sources: Sequence[Path] = ()) -> dict[str, Path]:
         choose(table, read_runs(sources or default_sources(table.sweeps))) for table in (masks, length)
     )
     pictures = {
-        "compute_chamfer": ("Compute against Chamfer distance: the masks", compute_panels(masks, of_masks)),
-        "length": ("Weights trained at one length, tested at others", length_panels(length, of_length)),
-        "loss_time": ("Validation loss by flow time (0 is noise, 1 is data)", loss_panels(masks, of_masks)),
+        "compute_chamfer": (
+            f"Compute against Chamfer distance: the masks{size_of(of_masks)}",
+            compute_panels(masks, of_masks),
+        ),
+        "length": (
+            f"Weights trained at one length, tested at others{size_of(of_length)}",
+            length_panels(length, of_length),
+        ),
+        "loss_time": (
+            f"Validation loss by flow time (0 is noise, 1 is data){size_of(of_masks)}",
+            loss_panels(masks, of_masks),
+        ),
     }
     files = {name: folder / f"{name}.png" for name in pictures}
     for name, (title, panels) in pictures.items():
         draw(files[name], title, panels)
     return files
+
+
+def size_of(rows: Mapping[str, Row]) -> str:
+    """Model and steps of all trained rows, as the end of a title."""
+    trained = [row.first for row in rows.values() if row.first.steps]
+    return f"; {trained[0].model}, {trained[0].steps} steps" if trained else ""
 
 
 def compute_panels(comparison: Comparison, rows: Mapping[str, Row]) -> list[Panel]:
@@ -63,10 +78,9 @@ def compute_panels(comparison: Comparison, rows: Mapping[str, Row]) -> list[Pane
         compute = row.first.mean.get("compute", math.nan)
         if not math.isnan(compute):
             measured.append(Point(compute, chamfer.value, chamfer.error, variant))
-    size = f", {next(iter(rows.values())).first.model}" if rows else ""
     return [
         Panel("published, full size", *axes, (Series(tuple(published), hollow=True),)),
-        Panel(f"measured{size}; bars: standard error over seeds", *axes, (Series(tuple(measured)),)),
+        Panel("measured; bars: standard error over seeds", *axes, (Series(tuple(measured)),)),
     ]
 
 

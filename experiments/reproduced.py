@@ -10,15 +10,22 @@ from pathlib import Path
 
 from scipy.stats import t as student
 
+from experiments.budgets import budget, differing, refuse_budgets
 from experiments.comparison import GEOMETRIC
 from experiments.differences import CONFIDENCE
 from experiments.results import read_runs
 from experiments.rows import Row, refuse_mixed, rows_of
 from experiments.table import FORMATS, Cell, Table, add_styles
 
+OTHER_BASE = "not compared: another base"
+BASES = (
+    "another base: the frozen weights below the temporal layers are others, so the figures are of other models and may "
+    "rightly differ; runs above the same weights can be compared."
+)
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints the table. Ends with status 1 when a variant differs."""
+    """Prints the table. Ends with status 1 when a variant differs, or is not compared as its base is another."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("own", type=Path, help="result files of one's own runs")
     parser.add_argument("other", type=Path, help="those to compare with")
@@ -29,15 +36,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (OSError, ValueError) as error:
         parser.error(str(error))
     print(FORMATS[given.style](table))
-    if any(row[-1] == "differs" for row in table.rows):
+    if any(row[-1] in ("differs", OTHER_BASE) for row in table.rows):
         raise SystemExit(1)
 
 
 def agreement(own: Path, other: Path) -> Table:
     """A line for every variant of both and every quantity.
 
-    Raises FileNotFoundError or ValueError for files that cannot be read, runs that were not measured alike, and when
-    no variant is in both.
+    Raises FileNotFoundError or ValueError for files that cannot be read, runs that were not trained and measured alike,
+    and when no variant is in both.
     """
     mine, theirs = (rows_of(read_runs([place])) for place in (own, other))
     shared = [name for name in mine if name in theirs]
@@ -46,9 +53,11 @@ def agreement(own: Path, other: Path) -> Table:
     lines: list[tuple[Cell, ...]] = []
     for name in shared:
         refuse_mixed([mine[name], theirs[name]])
+        refuse_budgets([*mine[name].runs, *theirs[name].runs], free=("frozen",))
+        same = not differing(mine[name].first, theirs[name].first)
         for quantity, heading in GEOMETRIC.items():
             pair = mine[name].figure(quantity), theirs[name].figure(quantity)
-            lines.append((name, heading, *pair, verdict(mine[name], theirs[name], quantity)))
+            lines.append((name, heading, *pair, verdict(mine[name], theirs[name], quantity) if same else OTHER_BASE))
     return Table(
         f"Agreement of {own.name} and {other.name}",
         ("variant", "quantity", "own", "other", "verdict"),
@@ -56,6 +65,8 @@ def agreement(own: Path, other: Path) -> Table:
         (
             f"agrees: the difference of the means is inside Student's {100 * CONFIDENCE:.0f} % interval of both errors "
             "together; one line in twenty differs by chance alone.",
+            *budget(run for name in shared for run in mine[name].runs),
+            *([BASES] if any(line[-1] == OTHER_BASE for line in lines) else []),
         ),
     )
 

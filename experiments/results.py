@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sculpt4d.evaluation.objects import Objects, failures, read_objects
+
 ROOT = Path(__file__).resolve().parents[1]
+FROZEN = ("vae", "denoiser")  # parts below the temporal layers
 
 
 @dataclass(frozen=True)
@@ -16,9 +19,10 @@ class Run:
     """One result file.
 
     sweep, seed (of training): None where evaluate.py wrote the file. objects: measured ones; failed: object to reason;
-    failures: frames without a surface. mean, error: by quantity, error over objects. floor: the truth against itself.
-    loss: validation losses by name. Of sweeps `mean` has the "compute" of one evaluation of the denoiser, in TMAC; of
-    clips of our own the "minutes" each took.
+    failures: frames without a surface; named: None in files that name no objects. mean, error: by quantity, error over
+    objects. floor: the truth against itself. loss: validation losses by name. Of sweeps `mean` has the "compute" of one
+    evaluation of the denoiser, in TMAC; of clips of our own the "minutes" each took. frozen: by part, the hashes of its
+    weights. overrides: of "train" and "evaluate", by key; given: keys that the command line of the sweep named.
     """
 
     file: Path
@@ -38,6 +42,10 @@ class Run:
     loss: Mapping[str, float]
     protocol: Mapping[str, Any]
     data: Mapping[str, Any]
+    named: Objects | None
+    frozen: Mapping[str, tuple[str, ...]]
+    overrides: Mapping[str, Mapping[str, str]]
+    given: frozenset[str]
 
     @property
     def total(self) -> int:
@@ -93,7 +101,7 @@ def _of_sweep(file: Path, record: Mapping[str, Any]) -> Run:
         frames=record["frames"],
         trained_frames=record["trained_frames"],
         objects=record["objects"],
-        failed={},
+        failed=failures(record),
         failures=record["failures"],
         mean=_numbers(record["mean"]) | {"compute": _number(record["attention"]["tmac"])},
         error=_numbers(record["error"]),
@@ -101,11 +109,15 @@ def _of_sweep(file: Path, record: Mapping[str, Any]) -> Run:
         loss=_numbers(record["loss"]),
         protocol=record["protocol"],
         data=record["data"],
+        named=read_objects(record),
+        frozen=_hashes(record.get("frozen", {})),
+        overrides={part: {key_of(text): text for text in texts} for part, texts in record.get("overrides", {}).items()},
+        given=frozenset(map(key_of, record.get("command", "").split())),
     )
 
 
 def _of_evaluation(file: Path, record: Mapping[str, Any]) -> Run:
-    settings, failed = record["settings"], record.get("failed_objects")
+    settings = record["settings"]
     mean = _numbers(record["mean"])
     mean["minutes"] = _number(record.get("seconds_per_clip")) / 60
     return Run(
@@ -118,7 +130,7 @@ def _of_evaluation(file: Path, record: Mapping[str, Any]) -> Run:
         frames=settings.get("frames"),
         trained_frames=None,
         objects=record["objects"],
-        failed=failed if isinstance(failed, dict) else {},  # on the holdout every object is measured
+        failed=failures(record),
         failures=record["failures"],
         mean=mean,
         error=_numbers(record["error"]),
@@ -126,7 +138,21 @@ def _of_evaluation(file: Path, record: Mapping[str, Any]) -> Run:
         loss={},
         protocol=record["protocol"],
         data=settings["data"],
+        named=read_objects(record),
+        frozen=_hashes({part: files for part, files in settings.get("weights", {}).items() if part in FROZEN}),
+        overrides={},
+        given=frozenset(),
     )
+
+
+def key_of(override: str) -> str:
+    """The key that an override of Hydra's changes, adds or removes."""
+    return override.lstrip("+~").partition("=")[0]
+
+
+def _hashes(parts: Mapping[str, Mapping[str, str] | None]) -> dict[str, tuple[str, ...]]:
+    """Of the files of every part, whatever these are called; none where it runs as initialised."""
+    return {part: tuple(sorted((files or {}).values())) for part, files in parts.items()}
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:

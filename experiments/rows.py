@@ -9,14 +9,17 @@ from typing import Any
 
 import numpy as np
 
+from experiments.budgets import differing as other_budget
 from experiments.results import Run
 from experiments.table import Figure
+from sculpt4d.evaluation.objects import differing as other_objects
 
 UNCOMPARED = {  # other points of the same surfaces; what a model reads of the same objects
     "protocol": {"seed"},
-    "data": {"settings", "module", "workers", "loaders"},
+    "data": {"settings", "module", "workers", "loaders", "ground_truth"},  # a place: objects are compared instead
 }
-TOLD = {"protocol": "protocols", "frames": "numbers of frames", "total": "numbers of objects"}
+REPEATED = ("model", "steps", "frames", "trained_frames")  # the same in all seeds of a variant
+TOLD = {"protocol": "protocols", "frames": "numbers of frames", "total": "numbers of objects", "named": "objects"}
 
 
 @dataclass(frozen=True)
@@ -36,9 +39,12 @@ class Row:
         return tuple(run.seed for run in self.runs if run.seed is not None)
 
     def figure(self, quantity: str, decimals: int = 4) -> Figure:
-        """Mean over seeds with its standard error; of a single run with that over objects. NaN: not applicable."""
+        """Mean over seeds with its standard error, NaN with one seed; of a run without seeds with that over objects.
+
+        NaN: not applicable.
+        """
         values = [run.mean.get(quantity, math.nan) for run in self.runs]
-        error = standard_error(values) if len(values) > 1 else self.first.error.get(quantity, math.nan)
+        error = standard_error(values) if self.seeds else self.first.error.get(quantity, math.nan)
         return Figure(float(np.mean(values)), error, decimals)
 
     def differences(self, other: "Row", quantity: str) -> list[float]:
@@ -71,12 +77,14 @@ def rows_of(runs: Iterable[Run]) -> dict[str, Row]:
             told = f"{known[None].file} and {run.file}" if run.seed is not None else f"{run.file} and a sweep's"
             raise ValueError(f"{told} are both {run.variant}, one of them without training seed: give one of the two")
         first = next(iter(known.values()))
-        for name in ("model", "steps", "frames", "trained_frames"):
-            if getattr(first, name) != getattr(run, name):
-                raise ValueError(
-                    f"{first.file} and {run.file} are seeds of {run.variant} but differ in {name} "
-                    f"({getattr(first, name)} and {getattr(run, name)}): they are no repetitions, make one of them anew"
-                )
+        fields = [name for name in REPEATED if getattr(first, name) != getattr(run, name)]
+        fields = [f"{name} ({getattr(first, name)} and {getattr(run, name)})" for name in fields]
+        if words := ", ".join(fields) or other_budget(first, run):
+            raise ValueError(
+                f"{first.file} and {run.file} are seeds of {run.variant} but differ in {words}: they are no "
+                "repetitions, make one of them anew; keep runs of another budget in a folder of their own "
+                "(sweep.folder=DIR)"
+            )
     order = {name: sorted(seeds.items(), key=lambda item: item[0] or 0) for name, seeds in found.items()}
     return {name: Row(tuple(run for _, run in seeds)) for name, seeds in order.items()}
 
@@ -85,16 +93,20 @@ def refuse_mixed(rows: Collection[Row], free: Collection[str] = ()) -> None:
     """Raises ValueError, naming files and constants, unless all rows were measured alike; `free` may differ."""
     runs = [run for row in rows for run in row.runs]
     for first, other in itertools.combinations(runs, 2):
-        for rule in ("protocol", "data", "frames", "total"):
-            if rule not in free and (words := _differing(getattr(first, rule), getattr(other, rule), rule)):
+        for rule in ("protocol", "data", "frames", "named", "total"):
+            if rule not in free and (words := _differing(first, other, rule)):
                 raise ValueError(
                     f"{first.file} and {other.file} were measured with different {TOLD.get(rule, rule)} ({words}): "
                     "their numbers do not belong in one table; measure both alike, or name the sources of one kind"
                 )
 
 
-def _differing(first: Any, other: Any, rule: str) -> str:
+def _differing(mine: Run, theirs: Run, rule: str) -> str:
     """What two runs were measured with, where it is not the same. What a file does not say is not compared."""
+    if rule == "named":
+        points = [(run.protocol.get("seed"), run.frames) for run in (mine, theirs)]
+        return other_objects(mine.named, theirs.named, floors=points[0] == points[1])
+    first, other = getattr(mine, rule), getattr(theirs, rule)
     if first is None or other is None:
         return ""
     if not isinstance(first, Mapping):

@@ -6,7 +6,7 @@ python -m experiments.table_a3_appearance SOURCE ... [--csv | --latex] [--wandb 
 
 from collections.abc import Sequence
 
-from experiments.comparison import APPEARANCE_QUANTITIES, Comparison, Entry
+from experiments.comparison import APPEARANCE_QUANTITIES, Comparison, Entry, generated
 from experiments.present import present
 from sculpt4d.evaluation.published import APPEARANCE
 
@@ -15,11 +15,11 @@ COMPARISON = Comparison(
     APPEARANCE,
     APPEARANCE_QUANTITIES | {"minutes": "minutes a clip ↓"},
     (
-        Entry("Hunyuan3D", "per_frame"),
+        generated("Hunyuan3D", "per_frame", " baseline=per_frame"),
         Entry("DreamMesh4D", "DreamMesh4D"),
         Entry("V2M4", "V2M4"),
-        Entry("Ours", "blockmask_decay"),
-        Entry("Ours-full", "full"),
+        generated("Ours", "blockmask_decay"),
+        generated("Ours-full", "full", " attention=full", trained=True),
     ),
     options="metrics=appearance",
     notes=(

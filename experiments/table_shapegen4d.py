@@ -24,7 +24,11 @@ COMPARISON = Comparison(
         Entry("ShapeGen4D (Hunyuan3D-2.1)", "shapegen4d", "shapegen4d"),
         Entry("Sculpt4D", "blockmask_decay", "masks"),
     ),
-    notes=("here, shapegen4d is ShapeGen4D's temporal layer over our tiny base, not its weights.",),
+    notes=(
+        "here, shapegen4d is ShapeGen4D's temporal layer over our tiny base, not its weights.",
+        "minutes a clip: of outputs that predictions= measured, from what generate.py leaves; sweeps time no clips, as "
+        "several runs share a machine.",
+    ),
 )
 
 

@@ -6,7 +6,7 @@ python -m experiments.table_shapegen4d_rendering SOURCE ... [--csv | --latex] [-
 
 from collections.abc import Sequence
 
-from experiments.comparison import APPEARANCE_QUANTITIES, Comparison, Entry
+from experiments.comparison import APPEARANCE_QUANTITIES, Comparison, Entry, generated
 from experiments.present import present
 from sculpt4d.evaluation.published import SHAPEGEN4D_RENDERING
 
@@ -16,11 +16,11 @@ COMPARISON = Comparison(
     APPEARANCE_QUANTITIES | {"dreamsim": "DreamSim ↓"},
     (
         Entry("Step1X-3D"),
-        Entry("base of ours, per frame", "per_frame"),
+        generated("base of ours, per frame", "per_frame", " baseline=per_frame"),
         Entry("L4GM", "L4GM"),
         Entry("GVFD", "GVFD"),
-        Entry("ShapeGen4D", "shapegen4d"),
-        Entry("Sculpt4D", "blockmask_decay"),
+        generated("ShapeGen4D", "shapegen4d", " attention=shapegen4d sampler=euler_shifted", trained=True),
+        generated("Sculpt4D", "blockmask_decay"),
     ),
     options="metrics=appearance",
     notes=(

@@ -200,9 +200,9 @@ GEOMETRY = {
     "chamfer": "Chamfer ↓",
     "iou": "IoU ↑",
     "fscore": "F-score ↑",
-    "volume_jitter_error": "volume jitter ↓",
-    "centroid_jitter_error": "centroid jitter ↓",
-    "area_jitter_error": "area jitter ↓",
+    "volume_jitter_error": "volume jitter error ↓",
+    "centroid_jitter_error": "centroid jitter error ↓",
+    "area_jitter_error": "area jitter error ↓",
 }
 SHOWN = Shown(GEOMETRY, "paper, other data", 50, SCULPT4D)
 SHOWN_ACTIONBENCH = Shown(

@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
+from sculpt4d.evaluation.objects import Objects, differing, failures, read_objects
 from sculpt4d.evaluation.published import GEOMETRY, shown
 
 COLUMNS = tuple(GEOMETRY)
@@ -33,6 +34,13 @@ class Row:
     by_object: Mapping[str, Mapping[str, float]]
     settings: Mapping[str, Any]
     failed_objects: Mapping[str, str]
+    named: Objects | None = None
+
+    @property
+    def model(self) -> str | None:
+        """The baseline on the holdout, None for the 4D model there; of anyone's output the name it was given."""
+        named = None if self.method == "4d" else self.method
+        return self.settings.get("baseline", named)
 
 
 @dataclass(frozen=True)
@@ -79,8 +87,8 @@ def read_row(path: Path) -> Row:
         floor=_numbers(record["floor"]),
         by_object=by_object,
         settings=record["settings"],
-        # a run on the holdout counts objects with failed frames; one on folders names those it could not measure
-        failed_objects=failed if isinstance(failed := record.get("failed_objects"), dict) else {},
+        failed_objects=failures(record),
+        named=read_objects(record),
     )
 
 
@@ -107,6 +115,7 @@ def table(rows: Sequence[Row], published: bool = True) -> str:
     for name, values in names.rows.items() if published else ():
         cells = [_format(values.get(column, math.nan)) for column in names.columns]
         lines.append(f"| *{names.note}: {name}* | {names.objects} | {' | '.join(cells)} | |")
+    lines += [f"\n{told}" for told in _other_objects(rows)]
     for row in rows:
         lines += [f"\nNot measured in {row.name}: {name}: {why}" for name, why in row.failed_objects.items()]
     return "\n".join(lines)
@@ -166,8 +175,8 @@ def report(folders: Sequence[Path], published: bool = True) -> str:
     """The table of all runs, then every 4D run against every per-frame baseline among them."""
     rows = [read_row(folder) for folder in folders]
     parts = [table(rows, published)]
-    baselines = [row for row in rows if row.method.startswith("per_frame")]
-    parts += [verdict(ours, baseline) for ours in rows if ours.method == "4d" for baseline in baselines]
+    baselines = [row for row in rows if (row.model or "").startswith("per_frame")]
+    parts += [verdict(ours, baseline) for ours in rows if ours.model is None for baseline in baselines]
     return "\n\n".join(parts)
 
 
@@ -182,6 +191,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (FileNotFoundError, ValueError) as error:
         parser.error(str(error))
     Console(soft_wrap=True).print(text, markup=False, highlight=False)
+
+
+def _other_objects(rows: Sequence[Row]) -> list[str]:
+    """A sentence for every row that is not of the objects of the first."""
+    told = []
+    for row in rows[1:]:
+        points = [entry.settings["protocol"].get("seed") for entry in (rows[0], row)]
+        if words := differing(rows[0].named, row.named, floors=points[0] == points[1]):
+            told.append(f"Other objects: {rows[0].name} and {row.name} do not compare ({words}).")
+    return told
 
 
 def _cell(row: Row, quantity: str) -> str:

@@ -33,7 +33,7 @@ from sculpt4d.types import Clip, MeshSequence
 
 log = logging.getLogger(__name__)
 
-TEMPORAL = "4d"  # the method's name when it is no baseline
+TEMPORAL = "4d"  # the method's name when it is no baseline and none is given
 
 
 def evaluate(cfg: DictConfig) -> float:
@@ -160,8 +160,9 @@ def evaluate_holdout(cfg: DictConfig) -> float:
     total = len(split_names(Path(cfg.data.root), "holdout")[: cfg.limit])
     results = evaluate_cases(read_cases(cfg), predict, protocol, seeds, output, settings, metrics, total)
     summary = summarize_results(results)
+    method = cfg.method or cfg.baseline or TEMPORAL  # a name alone: no setting, so that no hash of a run knows it
     record = {
-        "method": cfg.baseline or TEMPORAL,
+        "method": method,
         **asdict(summary),
         "seeds": seeds,
         "protocol": {**settings["protocol"], "failed_chamfer": FAILED_CHAMFER, "definitions": protocol.definitions()},
@@ -172,7 +173,7 @@ def evaluate_holdout(cfg: DictConfig) -> float:
         "per_object": [asdict(result) for result in results],
     }
     write_json(output / "metrics.json", record)
-    show(summary, cfg.baseline or TEMPORAL, len(seeds))
+    show(summary, method, len(seeds))
     log.info("metrics: %s", output / "metrics.json")
     log_metrics(cfg, output, {**summary.mean, "failures": summary.failures})
     return summary.mean["chamfer"]

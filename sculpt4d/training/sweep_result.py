@@ -42,6 +42,7 @@ def write_result(job: Job, run: Run, cfg: DictConfig, weights: Path | None) -> N
         "protocol": measured["protocol"],
         "data": plain(cfg.data, PLACES),
         "objects": measured["objects"],
+        "names": [entry["name"] for entry in measured["per_object"]],
         "mean": measured["mean"],
         "error": measured["error"],
         "floor": measured["floor"],

@@ -52,6 +52,31 @@ def test_rows_of_other_objects_have_their_own_floor(tmp_path: Path) -> None:
     assert "| *truth against itself (one)* | 3 |" in text and "| *truth against itself (two)* | 2 |" in text
 
 
+def test_rows_of_other_objects_or_of_another_truth_are_told(tmp_path: Path) -> None:
+    rows = [read_row(write_run(tmp_path / name, "4d", 0.1, names=name)) for name in ("abc", "abd")]
+    assert "Other objects: abc and abd do not compare (c in one alone and d in one alone)." in table(rows)
+    assert "Other objects" not in table([rows[0], rows[0]])
+    for name, floor in (("one", 0.02), ("two", 0.02), ("three", 0.03)):
+        path = write_run(tmp_path / name, "4d", 0.1) / "metrics.json"
+        record = json.loads(path.read_text())
+        for entry in record["per_object"]:
+            entry["floor"] = {"chamfer": floor}
+        record["settings"] = SETTINGS | {"data": {"ground_truth": name}}
+        path.write_text(json.dumps(record))
+    one, two, three = (read_row(tmp_path / name) for name in ("one", "two", "three"))
+    assert "Other objects" not in table([one, two])
+    assert "one and three do not compare (another truth of a, b, c: its floor is not the same)" in table([one, three])
+
+
+def test_runs_on_the_holdout_are_known_by_their_baseline_whatever_their_name(tmp_path: Path) -> None:
+    for name, baseline, value in (("mine", None, 0.1), ("theirs", "per_frame", 0.2)):
+        path = write_run(tmp_path / name, name, value) / "metrics.json"
+        record = json.loads(path.read_text())
+        path.write_text(json.dumps(record | {"settings": SETTINGS | {"baseline": baseline}}))
+    assert "mine beats theirs" in report([tmp_path / "mine", tmp_path / "theirs"])
+    assert "beats" not in report([write_run(tmp_path / "L4GM", "L4GM", 0.1), tmp_path / "theirs"])
+
+
 @pytest.mark.parametrize("ours, outcome", [(0.10, "beats"), (0.195, "does not beat"), (0.25, "does not beat")])
 def test_winning_takes_more_than_the_spread_over_seeds(tmp_path: Path, ours: float, outcome: str) -> None:
     first, second = write_run(tmp_path / "four", "4d", ours), write_run(tmp_path / "base", "per_frame", 0.2)

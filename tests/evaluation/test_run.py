@@ -76,6 +76,16 @@ def test_the_same_command_again_generates_nothing(calls: list[str], tmp_path: Pa
     assert len(calls) == 8
 
 
+def test_method_names_a_run_on_the_holdout_and_changes_nothing_else(calls: list[str], tmp_path: Path) -> None:
+    run.evaluate(configure(tmp_path))
+    before = json.loads((tmp_path / "metrics.json").read_text())
+    run.evaluate(configure(tmp_path, "method=mine"))
+    after = json.loads((tmp_path / "metrics.json").read_text())
+    assert (before.pop("method"), after.pop("method")) == ("4d", "mine")
+    assert {**before, "seconds": 0} == {**after, "seconds": 0}
+    assert len(calls) == 4  # results are kept by settings, which a name is none of
+
+
 def test_limit_takes_fewer_objects(calls: list[str], tmp_path: Path) -> None:
     run.evaluate(configure(tmp_path, "limit=1"))
     assert json.loads((tmp_path / "metrics.json").read_text())["objects"] == 1

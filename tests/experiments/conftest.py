@@ -35,6 +35,13 @@ def sweep(tmp_path: Path) -> Leave:
             "failed_objects": 0,
             "loss": {"val/loss": 1.0, "val/loss_time_0.00": 0.75, "val/loss_time_0.50": 0.25},
             "attention": {"density": 0.35, "tmac": 0.00125},
+            "seconds": {"train": 240.0, "evaluate": 120.0},
+            "frozen": {"vae": {"vae.safetensors": "aa"}, "denoiser": {"base.safetensors": "bb"}},
+            "overrides": {
+                "train": ["model=tiny", "stage.steps=1500", f"attention={variant}", f"seed={seed}"],
+                "evaluate": ["model=tiny", "limit=24", f"attention={variant}", f"seeds=[{seed}]"],
+            },
+            "command": f"python train.py sweep={name} sweep.only=[{variant}] sweep.seeds=[{seed}]",
         }
         file = tmp_path / "results" / name / f"{variant}_seed{seed}.json"
         file.parent.mkdir(parents=True, exist_ok=True)

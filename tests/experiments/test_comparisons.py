@@ -4,7 +4,9 @@ import csv
 import importlib.util
 import io
 import math
+import re
 import shlex
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from experiments import table_a1_masks, table_a3_appearance, table_a4_length, table_main
+from experiments import table_a1_masks, table_a3_appearance, table_a4_length, table_main, table_shapegen4d
 from experiments.comparison import SEEDS, beside
 from experiments.present import tables_of
 from experiments.results import ROOT, default_sources
@@ -97,6 +99,12 @@ def test_objects_that_failed_are_counted_and_listed(evaluation: Leave):
     assert "Not measured in GVFD: fox: two frames are missing" in table.notes
 
 
+def test_objects_that_failed_in_a_sweep_are_counted_where_the_file_names_them(sweep: Leave):
+    sweep("masks", "full", objects=1, names=["a"], failed_objects={"b": "no surface at all"})
+    table = tables_of(MASKS, [sweep("masks", "no_anchor", objects=2, names=["a", "b"], failed_objects=2)])[""]
+    assert (row(table, "full")["objects"], row(table, "no_anchor")["objects"]) == ("1 of 2", "2")
+
+
 def test_outputs_that_no_paper_has_get_a_row_of_their_own(evaluation: Leave):
     assert row(tables_of(MAIN, [evaluation("mine", {"chamfer": 0.1})])[""], "mine")["method"] == "mine"
 
@@ -131,10 +139,11 @@ def test_the_length_table_takes_runs_of_different_lengths_but_of_one_protocol(sw
 
 
 def test_a_run_that_two_sweeps_share_counts_once_and_never_with_two_values(sweep: Leave, tmp_path: Path):
-    sweep("adaptive", "full", 0, 0.14)  # of another sweep: not asked
+    sweep("adaptive", "full", 0, 0.14)  # of another sweep: not asked, also where there is no other
+    assert row(tables_of(MASKS, [sweep("masks", "no_anchor")])[""], "full", "not measured")
     folder = sweep("masks", "full", 0, 0.15)
     table = tables_of(MASKS, [folder])[""]
-    assert row(table, "full")["Chamfer ↓"] == Figure(0.15, 0.25)
+    assert row(table, "full")["Chamfer ↓"] == Figure(0.15)  # one seed has no error, neither has its 0.25 over objects
     again = tmp_path / "again" / "full_seed0.json"
     again.parent.mkdir()
     file = folder / "masks" / "full_seed0.json"
@@ -199,8 +208,67 @@ def test_the_time_of_clips_is_told_in_minutes(evaluation: Leave):
 
 
 @pytest.mark.parametrize("name", COMPARISONS)
-def test_a_command_for_outputs_of_others_composes(name: str):
-    lines = [line for _, line in beside(COMPARISONS[name], {}).missing if line.startswith("python evaluate.py ")]
-    for line in lines:
-        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            assert compose("evaluate", [f"paths.root={ROOT}", *shlex.split(line)[2:]]).method
+def test_a_command_for_outputs_composes_whatever_makes_them(name: str):
+    for _, line in beside(COMPARISONS[name], {}).missing:
+        if " sweep=" in line:
+            continue
+        for script, given in re.findall(r"python (train|generate|evaluate)\.py ([^;&]*)", line):
+            with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+                overrides = [text.replace("$", "").replace("{clip##*/}", "fox") for text in shlex.split(given)]
+                cfg = compose(script, [f"paths.root={ROOT}", *overrides])
+            assert script != "evaluate" or cfg.method
+
+
+def test_rows_of_ours_that_are_measured_as_folders_are_made_by_their_command():
+    missing = dict(beside(table_a3_appearance.COMPARISON, {}).missing)
+    full = missing["Ours-full (full)"]
+    assert subprocess.run(["bash", "-n", "-c", full]).returncode == 0
+    assert re.findall(r"python (\w+)\.py", full) == ["train", "generate", "evaluate"]
+    assert "attention=full checkpoint=runs/train/full" in full and "output=runs/train/full" in full
+    assert "predictions=out/full ground_truth=data/synthetic objects=holdout" in full and "output=out/full/" in full
+    assert " baseline=per_frame;" in missing["Hunyuan3D (per_frame)"]
+    assert missing["V2M4 (V2M4)"].startswith("python evaluate.py predictions=DIR")
+
+
+def test_sweeps_time_no_clips(sweep: Leave, evaluation: Leave):
+    """What they hold is the wall time of generating and measuring, of several processes on one machine."""
+    table = tables_of(table_shapegen4d.COMPARISON, [sweep("masks", "blockmask_decay")])[""]
+    assert row(table, "blockmask_decay")["minutes a clip ↓"] == "-"
+    timed = evaluation("blockmask_decay", {"chamfer": 0.1}, seconds_per_clip=90.0)
+    found = row(tables_of(table_shapegen4d.COMPARISON, [timed])[""], "blockmask_decay")["minutes a clip ↓"]
+    assert isinstance(found, Figure) and found.value == 1.5
+
+
+def test_errors_of_jitter_are_headed_as_errors(sweep: Leave):
+    header = tables_of(MASKS, [sweep("masks", "full")])[""].header
+    assert "volume jitter error ↓" in header and "centroid jitter error ↓" in header
+
+
+def test_the_floor_of_every_set_of_objects_has_a_row(evaluation: Leave):
+    folders = [
+        evaluation("L4GM", {"chamfer": 0.1}, objects=23, failed_objects={"fox": "?"}, floor={"chamfer": 0.01}),
+        evaluation("V2M4", {"chamfer": 0.1}, floor={"chamfer": 0.03}),
+        evaluation("GVFD", {"chamfer": 0.2}, floor={"chamfer": 0.03}),
+    ]
+    table = tables_of(MAIN, folders)[""]
+    floors = {cells[0]: (cells[4], cells[7]) for cells in table.rows if "truth" in str(cells[0])}
+    assert floors == {
+        "truth against itself (L4GM)": ("23", Figure(0.01)),
+        "truth against itself (V2M4, GVFD)": ("24", Figure(0.03)),
+    }
+
+
+def test_predictions_without_ground_truth_are_no_failures(evaluation: Leave):
+    """Older files list them among the failed ones."""
+    newer = evaluation("L4GM", {"chamfer": 0.1}, without_ground_truth=["extra"])
+    older = evaluation("V2M4", {"chamfer": 0.1}, failed_objects={"extra": "no ground truth"})
+    table = tables_of(MAIN, [newer, older])[""]
+    assert row(table, "L4GM")["objects"] == row(table, "V2M4")["objects"] == "24"
+    assert not [note for note in table.notes if "extra" in note]
+
+
+def test_tables_of_sweeps_tell_the_budget_of_their_rows(sweep: Leave):
+    sweep("baselines", "per_frame", steps=0, trained_frames=None)
+    for table in tables_of(MAIN, [sweep("masks", "blockmask_decay")]).values():
+        told = "Budget of all measured rows of sweeps: model tiny, 1500 training steps at 8 frames."
+        assert told in table.notes

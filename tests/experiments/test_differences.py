@@ -4,13 +4,16 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from scipy.stats import ttest_1samp
 
 from experiments import table_a1_masks, table_a4_length
 from experiments.differences import verdict
 from experiments.present import tables_of
+from experiments.rows import standard_error
 from experiments.table import Figure
 
 Leave = Callable[..., Path]
@@ -49,6 +52,22 @@ def test_the_unit_does_not_matter(published: float, measured: list[float], unit:
 )
 def test_verdicts(published: float, measured: list[float], word: str):
     assert verdict(published, measured) == word
+
+
+def test_a_verdict_by_hand():
+    """Mean 0.013, s 0.004583, so 0.002646 of the mean; 4.303 times that, Student's factor for three values: 0.01138."""
+    gaps = [0.012, 0.018, 0.009]
+    assert (sum(gaps) / 3, standard_error(gaps)) == (pytest.approx(0.013), pytest.approx(0.0026458, rel=1e-4))
+    assert verdict(0.01, [gap - 0.013 + 0.01139 for gap in gaps]) == "holds"
+    assert verdict(0.01, [gap - 0.013 + 0.01138 for gap in gaps]) == "undecided"
+
+
+@given(st.lists(st.floats(-1, 1), min_size=2, max_size=6))
+def test_a_verdict_is_that_of_students_paired_test(measured: list[float]):
+    assume(np.std(measured) > 1e-3)
+    p = float(ttest_1samp(measured, 0).pvalue)
+    assume(abs(p - 0.05) > 1e-6)
+    assert (verdict(1.0, measured) == "undecided") == (p > 0.05)
 
 
 def test_differences_are_taken_seed_by_seed(sweep: Leave):

@@ -88,3 +88,12 @@ def test_lengths_are_multiples_of_those_of_training(sweep: Leave):
     published, measured = chamfer.series
     assert [point.x for point in published.points] == [0.5, 1, 2, 4]
     assert [(point.x, point.y) for point in measured.points] == [(4.0, 0.2)]
+
+
+def test_one_seed_has_no_error_bar(sweep: Leave):
+    comparison = table_a1_masks.COMPARISON
+    rows = choose(comparison, read_runs([sweep("masks", "full")]))
+    measured = plots.compute_panels(comparison, rows)[1]
+    (series,) = measured.series
+    assert [math.isnan(point.error) for point in series.points] == [True]
+    assert plots.size_of(rows) == "; tiny, 1500 steps"

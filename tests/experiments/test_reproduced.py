@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.reproduced import agreement, main
+from experiments.reproduced import BASES, agreement, main
 
 Leave = Callable[..., Path]
 
@@ -61,3 +61,25 @@ def test_runs_of_different_protocols_or_without_a_common_variant_are_refused(swe
             tmp_path / "other",
         )
         agreement(folder / "masks", tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"), [({"steps": 100}, "steps"), ({"model": "nano"}, "model"), ({"trained_frames": 4}, "frames")]
+)
+def test_runs_of_another_budget_are_refused(sweep: Leave, tmp_path: Path, changes: dict[str, object], told: str):
+    shutil.copytree(sweep("masks", "full") / "masks", tmp_path / "committed")
+    with pytest.raises(ValueError, match=f"differ in .*{told}"):
+        agreement(sweep("masks", "full", **changes) / "masks", tmp_path / "committed")
+
+
+def test_runs_above_another_base_are_shown_and_not_compared(
+    two: Callable[[float], tuple[Path, Path]], sweep: Leave, capsys: pytest.CaptureFixture[str]
+):
+    own, other = two(0.0)
+    for seed in range(3):
+        sweep("masks", "full", seed, frozen={"vae": {"mine": "cc"}, "denoiser": {"mine": "dd"}})
+    table = agreement(own, other)
+    assert {row[-1] for row in table.rows} == {"not compared: another base"} and BASES in table.notes
+    with pytest.raises(SystemExit):
+        main([str(own), str(other)])
+    assert BASES not in agreement(other, other).notes

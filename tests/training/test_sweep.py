@@ -155,7 +155,7 @@ def test_a_sweep_leaves_a_result_for_every_run_and_repeats_none(script: Script, 
     assert record["protocol"]["name"] == "holdout" and record["attention"]["density"] == 1
     assert {"chamfer", "iou", "fscore", "volume_jitter_error"} <= record["mean"].keys() & record["floor"].keys()
     assert {"val/loss", "val/loss_time_0.25"} <= record["loss"].keys()
-    assert set(record["families"]) <= {"seen", "unseen"} and record["objects"] == 3
+    assert set(record["families"]) <= {"seen", "unseen"} and record["objects"] == len(set(record["names"])) == 3
     assert len(record["weights"]) == 64 and str(tmp_path) not in json.dumps(record)
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in results.iterdir()}
 
