@@ -177,10 +177,9 @@ class Judge:
             return NO_SOLID
         if len(self.truth) < (3 if name in STABILITY else 2) and name != "iou":
             return SHORT
-        for side, course in (("ground truth", self.course), ("prediction", predicted)):
-            if name in OF_SOLIDS and course is not None and not course.closed:
-                return OPEN.format(side)
-        return HOLLOW
+        sides = {"ground truth": self.course, "prediction": predicted} if name in OF_SOLIDS else {}
+        holed = [side for side, course in sides.items() if course is not None and not course.closed]
+        return OPEN.format(holed[0]) if holed else HOLLOW
 
 
 def aligned(predicted: Motion, first: Surface, protocol: Protocol) -> Motion:

@@ -83,7 +83,9 @@ def _outside(solid: Bool[np.ndarray, "x y z"], shares: Sequence[Float[np.ndarray
     within = [np.flatnonzero(share) for share in shares]
     if not all(map(len, within)):
         return float(solid.sum()) * side**3
-    inner = np.einsum("xyz,x,y,z->", solid[np.ix_(*within)], *(share[rows] for share, rows in zip(shares, within, strict=True)))
+    inner = np.einsum(
+        "xyz,x,y,z->", solid[np.ix_(*within)], *(share[rows] for share, rows in zip(shares, within, strict=True))
+    )
     return float(solid.sum()) * side**3 - float(inner)
 
 
