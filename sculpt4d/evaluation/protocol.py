@@ -26,7 +26,7 @@ DEFINITIONS: Mapping[str, str] = MappingProxyType(
         "fscore": "harmonic mean of the shares of points nearer than the radius",
         "iou": "solid occupancy at cell centres of a grid over [-1, 1]^3; open or non-manifold meshes by generalised "
         "winding number; frames whose truth holds no cell are left out",
-        "iou_beyond": "solid cells outside of [-1, 1]^3 count too, at the centres of the same lattice laid further out; "
+        "iou_beyond": "solid cells outside of [-1, 1]^3 count too, at centres of the same lattice laid further out; "
         f"cells double their sides there while more than {BEYOND} times those of the box were needed",
         "jitter": "mean |second difference| over time; volume and area over the true mean, centroid in box units; an "
         "inside-out mesh is turned; of volume and centroid only where all frames of both sides are closed",
@@ -39,16 +39,16 @@ DEFINITIONS: Mapping[str, str] = MappingProxyType(
         "spread": "standard deviation over sampling seeds of the mean over objects",
         "failed_frame": f"no surface: chamfer {FAILED_CHAMFER:.4f}, fscore 0, iou 0, volume 0, centroid 0; a pair of "
         f"frames that holds one: {FAILED_CHAMFER:.4f} in identity_drift, flicker and flicker_error",
-        "absent": "a quantity that cannot be had of an object is left out of its mean, with the reason; `measured` says "
-        "of how many objects every mean is",
+        "absent": "a quantity that cannot be had of an object is left out of its mean, with the reason; `measured` "
+        "says of how many objects every mean is",
     }
 )
 BOXES = {
     "clip": "the longest side of the true animation becomes [-1, 1], the prediction moves along",
     "first_frame": "the longest side of frame 0 becomes [-1, 1], of truth and prediction each by its own",
     "none": "coordinates stay as they are: chamfer, identity_drift, flicker and centroid jitter are in their unit; "
-    "every constant that is a length (radii, the grid, the cost of a failed frame) counts in halves of the longest side "
-    "of the true animation, the grid lies around its middle",
+    "every constant that is a length (radii, the grid, the cost of a failed frame) counts in halves of the longest "
+    "side of the true animation, the grid lies around its middle",
 }
 LENGTHS = ("chamfer", "identity_drift", "flicker", "flicker_error", "centroid_jitter", "centroid_jitter_error")
 STABILITY = tuple(f"{what}_jitter{kind}" for what in ("volume", "area", "centroid") for kind in ("", "_error"))

@@ -40,8 +40,8 @@ def tell_replaced(path: Path, weights: Mapping[str, Any]) -> None:
         return
     parts = [part for part in {**known, **weights} if known.get(part) != weights.get(part)]
     log.warning(
-        "%s held the result of checkpoint=%s, with other weights in %s: it is replaced; output=DIR keeps both, and what "
-        "was generated is kept, so the earlier command writes its numbers again without generating anything",
+        "%s held the result of checkpoint=%s, with other weights in %s: it is replaced; output=DIR keeps both, and "
+        "what was generated is kept, so the earlier command writes its numbers again without generating anything",
         path,
         earlier.get("checkpoint"),
         ", ".join(parts),

@@ -94,7 +94,8 @@ def read_row(path: Path) -> Row:
 def table(rows: Sequence[Row], published: bool = True) -> str:
     """Markdown: runs with ± standard error over objects, truth against itself, the paper marked. Jitter: its error.
 
-    `n/a`: no object has the quantity; `(of 2)`: two of them have. Raises ValueError when the rows were measured by different protocols.
+    `n/a`: no object has the quantity; `(of 2)`: two of them have. Raises ValueError when the rows were measured by
+    different protocols.
     """
     refuse_mixed(rows)
     names = shown(rows[0].settings["protocol"].get("name") if rows else None)

@@ -13,7 +13,6 @@ from sculpt4d.evaluation.metrics import has_surface
 from sculpt4d.evaluation.motion import is_open
 from sculpt4d.types import Mesh, MeshSequence
 
-
 OF_SOLIDS = ("volume_jitter", "volume_jitter_error", "centroid_jitter", "centroid_jitter_error")
 
 

@@ -2,8 +2,8 @@
 
 Both compare how far the prediction departs from itself with how far the truth does, so that true motion costs nothing
 and a frozen prediction does. A pair of predicted frames of which one has no surface costs what such a frame costs in
-the Chamfer distance, in all three quantities: leaving it out would reward failing where the surface flickers. Distances are Chamfer distances (sum of the two mean un-squared ones, in box units) of the
-points drawn for the other metrics.
+the Chamfer distance, in all three quantities: leaving it out would reward failing where the surface flickers. Distances
+are Chamfer distances (sum of the two mean un-squared ones, in box units) of the points drawn for the other metrics.
 """
 
 from collections.abc import Sequence
