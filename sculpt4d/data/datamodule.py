@@ -62,16 +62,28 @@ class ClipDataModule(lightning.LightningDataModule):
     def setup(self, stage: str) -> None:
         if self.train is not None:
             return
-        train, holdout = split_names(self.root, "train"), split_names(self.root, "holdout")[: self.val_limit]
+        train, holdout = self._split()
         fixed = self.encode is not None
         datasets = {
             "train": ClipDataset(self.root, train, self.settings, self.seed, fixed=fixed),
-            "holdout": ClipDataset(self.root, holdout, self.settings, self.seed, fixed=True),
+            "holdout": ClipDataset(self.root, holdout[: self.val_limit], self.settings, self.seed, fixed=True),
         }
         if self.encode is not None:
             self.train, self.holdout = (self.encode(dataset, split) for split, dataset in datasets.items())
         else:
             self.train, self.holdout = datasets["train"], datasets["holdout"]
+
+    def _split(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Names to train on and held-out names.
+
+        Another run may have asked for another set of the same folder since `prepare_data`, and every build writes the
+        split it was asked for: it is written again, and read before anyone else can.
+        """
+        if self.build is None:
+            return split_names(self.root, "train"), split_names(self.root, "holdout")
+        with alone(self.root):
+            self.build(self.root)
+            return split_names(self.root, "train"), split_names(self.root, "holdout")
 
     def train_dataloader(self) -> DataLoader[Any]:
         trainer = self.trainer

@@ -226,13 +226,14 @@ def split_names(root: Path, split: str) -> tuple[str, ...]:
 
 
 def holdout_clips(
-    root: Path, settings: ClipSettings, limit: int | None = None
+    root: Path, settings: ClipSettings, limit: int | None = None, names: Sequence[str] | None = None
 ) -> Iterator[tuple[str, str, Clip, MeshSequence]]:
-    """(name, family, clip, true meshes) of every held-out object, always read the same way.
+    """(name, family, clip, true meshes) of every held-out object, always read the same way. names: of these objects
+    where they are known, else as split.json lists them.
 
     With `limit`, the first objects of an order that mixes the families and does not change with the set's size.
     """
-    names = split_names(root, "holdout")
+    names = split_names(root, "holdout") if names is None else names
     if limit is not None:
         names = tuple(sorted(names, key=lambda name: zlib.crc32(name.encode())))[:limit]
     for name in names:

@@ -21,6 +21,7 @@ from sculpt4d.types import Mesh
 
 Points = Float[np.ndarray, "_ 3"]
 QUERY_SEEDS = (0, 1)  # added to the seed: queries of the truth, of the prediction
+TRUTH_SEED = 1 << 20  # added to the seed for points of a truth that are drawn: no frame of a prediction has theirs
 DEFINITIONS = {
     "cd_3d": "a fresh alignment for every frame; chamfer, mean over frames",
     "cd_4d": "the alignment of frame 0 for every frame; chamfer, mean over frames",
@@ -29,7 +30,8 @@ DEFINITIONS = {
     "chamfer": "mean un-squared distance of query points of either side to all points of the other, summed",
     "alignment": "24 axis-aligned starts; rotation, shift, scale per axis by Adam on the sum of mean squared distances",
     "average": "mean over the objects that could be measured; the others are listed",
-    "floor": "the truth against a second drawing of itself (a cloud: its two halves), not aligned",
+    "floor": "the truth against a second drawing of itself (a cloud: its two halves), not aligned; predictions have "
+    "other points than the truth too, so the truth as a prediction does not fall below it",
 }
 
 
@@ -68,7 +70,7 @@ class BenchJudge:
     def __init__(self, truth: Sided, protocol: ActionBench, engine: str = "scipy") -> None:
         self.protocol, self.source, self.engine = protocol, truth, engine
         self.followed = _followed(truth)
-        self.truth = _points_of_truth(truth, protocol.points, protocol.seed)
+        self.truth = _points_of_truth(truth, protocol.points, protocol.seed + TRUTH_SEED)
 
     def score(self, predicted: Sided) -> Scores:
         """The three distances. Raises ValueError for a frame without a surface, as nothing can be aligned to it."""
@@ -97,7 +99,7 @@ class BenchJudge:
     def floor(self) -> Scores:
         """The truth against itself: a mesh is drawn again, a cloud is split in two halves. Nothing is aligned."""
         if isinstance(self.source.frames[0], Mesh):
-            again = _points_of_truth(self.source, self.protocol.points, self.protocol.seed + 1)
+            again = _points_of_truth(self.source, self.protocol.points, self.protocol.seed)
             truth = self.truth
         else:
             rows = np.random.default_rng(self.protocol.seed).permutation(len(self.truth[0]))

@@ -11,7 +11,7 @@ import numpy as np
 from sculpt4d.evaluation.appearance import PERFECT, Judge
 from sculpt4d.evaluation.appearance_draw import Drawing, read_drawn, sides_of
 from sculpt4d.evaluation.appearance_pictures import Pictures, find_pictures, read_view
-from sculpt4d.evaluation.folders import UNKNOWN, Measured
+from sculpt4d.evaluation.folders import Measured
 from sculpt4d.evaluation.holdout import write_json
 from sculpt4d.evaluation.layouts import Found, find_motions
 
@@ -44,22 +44,6 @@ def find_sides(root: Path, pattern: str | None = None) -> dict[str, Side]:
         if not pictures:
             raise
         return dict(pictures)
-
-
-def pair_sides(
-    predicted: Mapping[str, Side], truth: Mapping[str, Side], names: Sequence[str] | None = None
-) -> tuple[list[tuple[str, tuple[Side, Side]]], dict[str, str]]:
-    """Objects that both sides have, or those of `names`, and why the others are not measured.
-
-    One object each need not be named alike, unless names are given.
-    """
-    if names is not None:
-        predicted, truth = ({name: side[name] for name in names if name in side} for side in (predicted, truth))
-    elif len(predicted) == len(truth) == 1:
-        predicted = dict(zip(truth, predicted.values(), strict=True))
-    failed = {name: UNKNOWN for name in truth if name not in predicted}
-    failed |= {name: "no ground truth" for name in names or predicted if name not in truth}
-    return [(name, (predicted[name], side)) for name, side in truth.items() if name in predicted], failed
 
 
 def compare_object(task: Drawing, judge: Judge, path: Path) -> Looked:

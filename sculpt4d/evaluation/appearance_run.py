@@ -22,9 +22,10 @@ from sculpt4d.evaluation.appearance_draw import Drawing, draw_object
 from sculpt4d.evaluation.appearance_fvd import TOO_FEW, frechet_distance
 from sculpt4d.evaluation.appearance_i3d import SHORTEST
 from sculpt4d.evaluation.appearance_networks import digest
-from sculpt4d.evaluation.appearance_objects import Looked, compare_object, find_sides, measured, pair_sides
-from sculpt4d.evaluation.folders import Measurement, summarize_measured
+from sculpt4d.evaluation.appearance_objects import Looked, compare_object, find_sides, measured
+from sculpt4d.evaluation.folders import UNKNOWN, Measurement, refuse_nothing, summarize_measured
 from sculpt4d.evaluation.holdout import settings_key, write_json
+from sculpt4d.evaluation.pairing import pair_objects
 from sculpt4d.evaluation.protocol import Protocol
 from sculpt4d.evaluation.provenance import hardware, versions
 from sculpt4d.evaluation.show import show_folders
@@ -71,10 +72,11 @@ def evaluate_appearance(cfg: DictConfig, names: Sequence[str] | None = None) -> 
     drawn_by = {name: constants[name] for name in ("placement", "cameras", "size")} | {"moments": cfg.moments}
     pictures = output.absolute() / "pictures" / settings_key({"drawing": FORMAT, **drawn_by})
     truths = find_sides(truth)
-    jobs, failed = pair_sides(find_sides(predictions, cfg.pattern), truths, names)
-    total = len(truths if names is None else truths.keys() & set(names))
+    pairs = pair_objects((predictions, find_sides(predictions, cfg.pattern)), (truth, truths), names)
+    failed = {name: UNKNOWN for name in pairs.missing}
     tasks = [
-        Drawing(name, *pair, protocol, cfg.moments, cameras, settings.size, pictures / name) for name, pair in jobs
+        Drawing(name, *pair, protocol, cfg.moments, cameras, settings.size, pictures / name)
+        for name, pair in pairs.found.items()
     ]
     failed |= _draw_all(cfg, tasks, pictures)
     device = cfg.device if cfg.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
@@ -88,13 +90,14 @@ def evaluate_appearance(cfg: DictConfig, names: Sequence[str] | None = None) -> 
             except (ValueError, OSError) as error:
                 failed[task.name] = str(error)
     entries = [measured(task, results[task.name]) for task in tasks if task.name in results]
-    found = Measurement(entries, dict(sorted(failed.items())), total)
+    found = Measurement(entries, dict(sorted(failed.items())), pairs.objects, pairs.without_ground_truth)
     numbers, absent = _numbers(found, list(results.values()), settings)
     record = {
         "method": method,
         "objects": len(found.measured),
         "success_rate": found.success_rate,
         "failed_objects": dict(found.failed),
+        "without_ground_truth": list(found.without_ground_truth),
         **numbers,
         "absent": absent,
         "spread": dict.fromkeys(numbers["mean"], float("nan")),
@@ -120,10 +123,7 @@ def evaluate_appearance(cfg: DictConfig, names: Sequence[str] | None = None) -> 
     for name, reason in absent.items():
         log.warning("%s has no value: %s", name, reason)
     log.info("metrics: %s; pictures: %s", output / "metrics.json", pictures)
-    if not found.measured:
-        raise ValueError(
-            f"none of the {len(found.failed)} objects could be measured: {output / 'metrics.json'} says why"
-        )
+    refuse_nothing(found, output / "metrics.json")
     return output, numbers["mean"]
 
 

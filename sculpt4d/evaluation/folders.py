@@ -19,6 +19,7 @@ from sculpt4d.evaluation.holdout import settings_key, write_json
 from sculpt4d.evaluation.layouts import Found, files_of, find_motions
 from sculpt4d.evaluation.metrics import summarize
 from sculpt4d.evaluation.motion import Motion, open_frames
+from sculpt4d.evaluation.pairing import pair_objects
 from sculpt4d.evaluation.protocol import Protocol
 from sculpt4d.evaluation.reading import read_motion
 
@@ -65,12 +66,13 @@ class Measured:
 class Measurement:
     """All objects of a ground truth, `objects` in number: those measured, and by name why the others were not.
 
-    `failed` also names predictions that no ground truth was found for; they are no failure of the method.
+    without_ground_truth: names of predictions that the ground truth does not have; they are no failure of the method.
     """
 
     measured: Sequence[Measured]
     failed: Mapping[str, str]
     objects: int
+    without_ground_truth: Sequence[str] = ()
 
     @property
     def success_rate(self) -> float:
@@ -95,25 +97,28 @@ def measure_folders(
     Results lie under `folder`/objects/<hash of settings> and are taken up again while the files they were made from
     are the same. Raises FileNotFoundError when a side holds no object.
     """
-    truths, found = find_motions(ground_truth), find_motions(predictions, pattern)
-    if names is not None:
-        truths, found = ({name: side[name] for name in names if name in side} for side in (truths, found))
-    elif len(truths) == len(found) == 1:
-        found = dict(zip(truths, found.values(), strict=True))  # one object each: names need not agree
+    sides = (predictions, find_motions(predictions, pattern)), (ground_truth, find_motions(ground_truth))
+    pairs = pair_objects(*sides, names)
     kept = folder.absolute() / "objects" / settings_key({"folders": FORMAT, "moments": moments, **settings})
-    tasks = [
-        Task(name, found[name], truth, protocol, moments, engine, kept / f"{name}.json")
-        for name, truth in truths.items()
-        if name in found
-    ]
-    failed = {name: UNKNOWN for name in truths if name not in found}
-    failed |= {name: "no ground truth" for name in names or found if name not in truths}
+    tasks = [Task(name, *pair, protocol, moments, engine, kept / f"{name}.json") for name, pair in pairs.found.items()]
+    failed = {name: UNKNOWN for name in pairs.missing}
     kept.mkdir(parents=True, exist_ok=True)
     for outcome in shown(executor.run(tasks, measure, kept), len(tasks), "Measuring"):
         if outcome.status == "failed":
             failed[outcome.name] = outcome.reason
     done = [task for task in tasks if task.name not in failed]
-    return Measurement([read_measured(task.path) for task in done], dict(sorted(failed.items())), len(truths))
+    measured = [read_measured(task.path) for task in done]
+    return Measurement(measured, dict(sorted(failed.items())), pairs.objects, pairs.without_ground_truth)
+
+
+def refuse_nothing(found: Measurement, path: Path) -> None:
+    """Raises ValueError, naming the result file, when no object was measured."""
+    if found.measured:
+        return
+    if found.failed:
+        raise ValueError(f"none of the {len(found.failed)} objects could be measured: {path} says why")
+    asked = ", ".join(found.without_ground_truth)
+    raise ValueError(f"the ground truth has none of the objects {asked}: see its names, and those of predictions")
 
 
 def measure(task: Task) -> None:

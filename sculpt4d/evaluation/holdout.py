@@ -2,14 +2,15 @@
 
 import hashlib
 import json
+import logging
 import math
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -18,8 +19,11 @@ from torchmetrics import Metric
 from sculpt4d.evaluation.protocol import Judge, Protocol
 from sculpt4d.types import Clip, MeshSequence
 
-FORMAT = 1  # raised when the same settings would give other numbers, so that old results are not taken up
+log = logging.getLogger(__name__)
 
+FORMAT = 2  # raised when the same settings would give other numbers, so that old results are not taken up
+
+Measured = TypeVar("Measured")
 Predict = Callable[[Clip, int], MeshSequence]
 
 
@@ -35,11 +39,14 @@ class Case(NamedTuple):
 
 @dataclass(frozen=True)
 class Sample:
-    """What one sampling seed gave. failures: frames without a surface. seconds: of the prediction alone."""
+    """What one sampling seed gave. failures: frames without a surface. seconds: of the prediction alone. absent: why a
+    quantity is NaN.
+    """
 
     values: Mapping[str, float]
     failures: int
     seconds: float
+    absent: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,17 @@ class Result:
     samples: Mapping[int, Sample]
 
 
+class Incomparable(ValueError):
+    """An object's truth or prediction cannot be measured; it is no fault of the settings."""
+
+
+class Outcome(NamedTuple):
+    """measured: objects with all sampling seeds. failed: name to reason of those that could not be measured."""
+
+    measured: list[Result]
+    failed: dict[str, str]
+
+
 def evaluate_cases(
     cases: Iterable[Case],
     predict: Predict,
@@ -67,14 +85,15 @@ def evaluate_cases(
     settings: Mapping[str, Any],
     metrics: Mapping[str, Metric] | None = None,
     total: int | None = None,
-) -> list[Result]:
+) -> Outcome:
     """Results of all cases. `settings` is everything the numbers depend on but data and seeds; results lie under
-    `folder`/objects/<its hash>. Raises ValueError, naming the object, when a prediction cannot be compared.
+    `folder`/objects/<its hash>. An object that cannot be compared is told and left out, and tried again by the next
+    run. Raises ValueError when none is left, and, naming the object, where `predict` does.
     """
     if not seeds:
         raise ValueError("seeds=[]: at least one sampling seed is needed")
     kept = folder / "objects" / settings_key(settings)
-    results = []
+    found = Outcome([], {})
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, transient=True) as progress:
         task = progress.add_task("holdout", total=None if total is None else total * len(seeds))
@@ -82,10 +101,19 @@ def evaluate_cases(
             progress.update(task, description=case.name)
             path = kept / f"{case.name}.json"
             step = partial(progress.advance, task)
-            results.append(_evaluate_case(case, predict, protocol, seeds, path, metrics, step))
-    if not results:
+            try:
+                found.measured.append(_evaluate_case(case, predict, protocol, seeds, path, metrics, step))
+            except Incomparable as error:
+                found.failed[case.name] = str(error)
+                log.warning("%s was not measured: %s", case.name, error)
+            except ValueError as error:
+                raise ValueError(f"holdout object {case.name}: {error}") from error
+    if not found.measured and found.failed:
+        told = "; ".join(f"{name}: {why}" for name, why in found.failed.items())
+        raise ValueError(f"none of the {len(found.failed)} held-out objects could be measured: {told}")
+    if not found.measured:
         raise ValueError("the holdout is empty: prepare data with a holdout, or set limit to at least 1")
-    return results
+    return found
 
 
 def _evaluate_case(
@@ -103,24 +131,29 @@ def _evaluate_case(
     for _ in range(len(seeds) - len(missing)):
         advance()
     if missing:
-        try:
-            judge = Judge(case.truth, protocol, metrics)
-            if result is None:
-                floor = judge.floor().values
-                result = Result(case.name, case.family, case.seen, len(case.truth.frames), digest, floor, {})
-            for seed in missing:
-                started = time.perf_counter()
-                predicted = predict(case.clip, seed)
-                seconds = time.perf_counter() - started
-                scores = judge.score(predicted)
-                sample = Sample(scores.values, scores.failures, round(seconds, 3))
-                result = replace(result, samples={**result.samples, seed: sample})
-                write_json(path, asdict(result))
-                advance()
-        except ValueError as error:
-            raise ValueError(f"holdout object {case.name}: {error}") from error
+        judge = _measured(partial(Judge, case.truth, protocol, metrics))
+        if result is None:
+            floor = _measured(judge.floor).values
+            result = Result(case.name, case.family, case.seen, len(case.truth.frames), digest, floor, {})
+        for seed in missing:
+            started = time.perf_counter()
+            predicted = predict(case.clip, seed)
+            seconds = time.perf_counter() - started
+            scores = _measured(partial(judge.score, predicted))
+            sample = Sample(scores.values, scores.failures, round(seconds, 3), scores.absent)
+            result = replace(result, samples={**result.samples, seed: sample})
+            write_json(path, asdict(result))
+            advance()
     assert result is not None
     return replace(result, family=case.family, seen=case.seen, samples={seed: result.samples[seed] for seed in seeds})
+
+
+def _measured(measure: Callable[[], Measured]) -> Measured:
+    """What `measure` gives; a ValueError of its own says that the object is not comparable."""
+    try:
+        return measure()
+    except ValueError as error:
+        raise Incomparable(str(error)) from error
 
 
 def settings_key(settings: Mapping[str, Any]) -> str:
@@ -149,7 +182,7 @@ def read_result(path: Path, digest: str) -> Result | None:
         return None
     record["floor"] = _numbers(record["floor"])
     record["samples"] = {
-        int(seed): Sample(_numbers(sample["values"]), sample["failures"], sample["seconds"])
+        int(seed): Sample(**{**sample, "values": _numbers(sample["values"])})
         for seed, sample in record["samples"].items()
     }
     return Result(**record)

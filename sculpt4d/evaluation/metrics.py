@@ -19,7 +19,7 @@ from torchmetrics.utilities import dim_zero_cat
 from sculpt4d.evaluation.coarsen import coarsen
 from sculpt4d.evaluation.motion import Cloud, Frame, Sided
 from sculpt4d.evaluation.nearest import Index, plant
-from sculpt4d.geometry.occupancy import occupancy
+from sculpt4d.geometry.occupancy import occupancy, occupancy_beyond
 from sculpt4d.geometry.surface import carry, sample_surface
 from sculpt4d.types import Mesh
 
@@ -49,7 +49,7 @@ class Surface:
 
     @property
     def failed(self) -> bool:
-        """No triangle of positive area, or a vertex that is not finite."""
+        """No triangle of positive area, or one with a vertex that is not finite."""
         return len(self.points) == 0
 
     @cached_property
@@ -57,12 +57,17 @@ class Surface:
         """The points, ready for exact nearest-neighbour queries."""
         return plant(self.points, self.engine)
 
-    def solid(self, resolution: int) -> Bool[np.ndarray, "r r r"]:
-        """Cells of [-1, 1]^3 whose centre lies inside, computed once."""
+    @cached_property
+    def body(self) -> Mesh:
+        """The mesh that its solid is taken from."""
         if self.mesh is None:
             raise ValueError("a cloud of points encloses nothing: compare its solid with nothing")
+        return coarsen(self.mesh, SOLID_FACES)
+
+    def solid(self, resolution: int) -> Bool[np.ndarray, "r r r"]:
+        """Cells of [-1, 1]^3 whose centre lies inside, computed once."""
         if resolution not in self.solids:
-            self.solids[resolution] = occupancy(coarsen(self.mesh, SOLID_FACES), resolution)
+            self.solids[resolution] = occupancy(self.body, resolution)
         return self.solids[resolution]
 
 
@@ -121,10 +126,11 @@ def frame_failed(frame: Frame) -> bool:
 
 
 def has_surface(mesh: Mesh) -> bool:
-    """Whether the mesh has finite vertices and some area."""
-    if len(mesh.faces) == 0 or not np.isfinite(mesh.vertices).all():
+    """Whether the faces have finite vertices and some area."""
+    corners = mesh.vertices[mesh.faces].astype(np.float64)
+    if not np.isfinite(corners).all():
         return False
-    first, second, third = (mesh.vertices[mesh.faces[:, corner]].astype(np.float64) for corner in range(3))
+    first, second, third = np.moveaxis(corners, 1, 0)
     return bool(np.abs(np.cross(second - first, third - first)).sum() > 0)
 
 
@@ -158,15 +164,16 @@ def fscore(pair: Pair, radius: float) -> float:
 
 
 def solid_iou(pair: Pair, resolution: int) -> float:
-    """Cells inside both over cells inside either; 0 for a failed frame, NaN where a side is a cloud of points or the
-    truth holds no cell.
+    """Cells inside both over cells inside either, those beyond [-1, 1]^3 among them; 0 for a failed frame, NaN where a
+    side is a cloud of points or the truth holds no cell of the box.
     """
     if pair.truth.mesh is None or pair.predicted.mesh is None or not pair.truth.solid(resolution).any():
         return float("nan")
     if pair.predicted.failed:
         return 0.0
     predicted, truth = pair.predicted.solid(resolution), pair.truth.solid(resolution)
-    return float((predicted & truth).sum() / (predicted | truth).sum())
+    beyond = occupancy_beyond((pair.predicted.body, pair.truth.body), resolution)
+    return float(((predicted & truth).sum() + beyond.both) / ((predicted | truth).sum() + beyond.either))
 
 
 def summarize(values: Sequence[float] | Float[Tensor, " n"]) -> Summary:
@@ -219,8 +226,9 @@ class FScore(Metric):
 
 
 class SolidIoU(Metric):
-    """Intersection over union of the solids on a grid over [-1, 1]^3; `update` takes the frames of one object. Frames
-    whose truth holds no cell have none; an object without any other is NaN.
+    """Intersection over union of the solids on a grid over [-1, 1]^3, whose lattice goes on where a solid leaves it;
+    `update` takes the frames of one object. Frames whose truth holds no cell have none; an object without any other is
+    NaN.
     """
 
     is_differentiable, higher_is_better, full_state_update = False, True, False

@@ -83,12 +83,27 @@ def moved(frame: Frame, points: Float[np.ndarray, "n 3"]) -> Frame:
     return Mesh(points, frame.faces) if isinstance(frame, Mesh) else Cloud(points, frame.weights)
 
 
-def open_frames(frames: Sequence[Frame]) -> int:
-    """Meshes with holes or edges that do not pair up: their solid is that of generalised winding numbers."""
-    meshes = [frame for frame in frames if isinstance(frame, Mesh)]
-    surfaces = [mesh for mesh in meshes if face_areas(mesh.vertices, mesh.faces).any()]
+def used(frame: Frame) -> Frame:
+    """The frame without the vertices that no face uses: they are no part of the surface, wherever they lie."""
+    if not isinstance(frame, Mesh):
+        return frame
+    kept = np.bincount(frame.faces.reshape(-1), minlength=len(frame.vertices)) > 0
+    if kept.all():
+        return frame
+    return Mesh(frame.vertices[kept], (np.cumsum(kept) - 1)[frame.faces])
+
+
+def is_open(mesh: Mesh) -> bool:
+    """Whether the surface has holes or edges that do not pair up; what has no surface is not open."""
+    if is_closed(mesh.faces) or not face_areas(mesh.vertices, mesh.faces).any():
+        return False
     # files split vertices at seams of texture: what is joined in space is joined here, as it is for the solid
-    return sum(not is_closed(usable(mesh.vertices, mesh.faces).shell) for mesh in surfaces)
+    return not is_closed(usable(mesh.vertices, mesh.faces).shell)
+
+
+def open_frames(frames: Sequence[Frame]) -> int:
+    """How many meshes are open: their solid is that of generalised winding numbers."""
+    return sum(is_open(frame) for frame in frames if isinstance(frame, Mesh))
 
 
 Sided = Motion | MeshSequence  # both have `frames`

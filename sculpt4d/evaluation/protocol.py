@@ -14,9 +14,10 @@ from torchmetrics import Metric
 
 from sculpt4d.evaluation.alignment import Alignment, Rigid, Similarity
 from sculpt4d.evaluation.metrics import FAILED_CHAMFER, Surface, draw_points, geometry_metrics, pair_frames
-from sculpt4d.evaluation.motion import Cloud, Motion, Sided, moved, points_of
-from sculpt4d.evaluation.stability import Course, follow, stability
+from sculpt4d.evaluation.motion import Cloud, Motion, Sided, moved, points_of, used
+from sculpt4d.evaluation.stability import OF_SOLIDS, Course, follow, stability
 from sculpt4d.evaluation.temporal import compare_departures, departures
+from sculpt4d.geometry.occupancy import BEYOND
 from sculpt4d.types import Mesh, MeshSequence
 
 DEFINITIONS: Mapping[str, str] = MappingProxyType(
@@ -25,7 +26,10 @@ DEFINITIONS: Mapping[str, str] = MappingProxyType(
         "fscore": "harmonic mean of the shares of points nearer than the radius",
         "iou": "solid occupancy at cell centres of a grid over [-1, 1]^3; open or non-manifold meshes by generalised "
         "winding number; frames whose truth holds no cell are left out",
-        "jitter": "mean |second difference| over time; volume and area over the true mean, centroid in box units",
+        "iou_beyond": "solid cells outside of [-1, 1]^3 count too, at centres of the same lattice laid further out; "
+        f"cells double their sides there while more than {BEYOND} times those of the box were needed",
+        "jitter": "mean |second difference| over time; volume and area over the true mean, centroid in box units; an "
+        "inside-out mesh is turned; of volume and centroid only where all frames of both sides are closed",
         "jitter_error": "the same of prediction minus truth",
         "identity_drift": "mean over later frames of |Chamfer distance to frame 0, prediction minus truth|",
         "flicker": "mean Chamfer distance of neighbouring frames",
@@ -33,19 +37,25 @@ DEFINITIONS: Mapping[str, str] = MappingProxyType(
         "average": "mean over frames, then over sampling seeds, then over objects",
         "error": "standard error over objects",
         "spread": "standard deviation over sampling seeds of the mean over objects",
-        "failed_frame": f"no surface: chamfer {FAILED_CHAMFER:.4f}, fscore 0, iou 0, volume 0, centroid 0",
+        "failed_frame": f"no surface: chamfer {FAILED_CHAMFER:.4f}, fscore 0, iou 0, volume 0, centroid 0; a pair of "
+        f"frames that holds one: {FAILED_CHAMFER:.4f} in identity_drift, flicker and flicker_error",
+        "absent": "a quantity that cannot be had of an object is left out of its mean, with the reason; `measured` "
+        "says of how many objects every mean is",
     }
 )
 BOXES = {
     "clip": "the longest side of the true animation becomes [-1, 1], the prediction moves along",
     "first_frame": "the longest side of frame 0 becomes [-1, 1], of truth and prediction each by its own",
-    "none": "coordinates stay as they are",
+    "none": "coordinates stay as they are: chamfer, identity_drift, flicker and centroid jitter are in their unit; "
+    "every constant that is a length (radii, the grid, the cost of a failed frame) counts in halves of the longest "
+    "side of the true animation, the grid lies around its middle",
 }
+LENGTHS = ("chamfer", "identity_drift", "flicker", "flicker_error", "centroid_jitter", "centroid_jitter_error")
 STABILITY = tuple(f"{what}_jitter{kind}" for what in ("volume", "area", "centroid") for kind in ("", "_error"))
 NO_SOLID = "a cloud of points encloses nothing"
 HOLLOW = "the ground truth encloses nothing"
 SHORT = "the clip has too few frames: jitter is of three, drift and flicker are of two"
-NEVER = "no two frames that are compared both have a surface"
+OPEN = "a frame of the {} is not closed: it has no volume"
 ALIGNMENTS = {
     type(None): "none: predictions are compared where they lie",
     Similarity: "one similarity (rotation, shift, isotropic scale) found on frame 0 by ICP in both directions from 24 "
@@ -124,7 +134,9 @@ class Judge:
     ) -> None:
         self.protocol, self.engine = protocol, engine
         self.metrics = protocol.metrics() if metrics is None else metrics
-        self.box = own_box(truth, protocol.box)
+        raw = protocol.box == "none"  # measured in the truth's box like any other, then given back in its unit
+        self.box = own_box(truth, "clip" if raw else protocol.box)
+        self.unit = self.box[1] if raw else 1.0
         self.inside = into_box(truth, *self.box)
         self.truth = self._draw(self.inside, 0)
         self.course = _course(self.inside)
@@ -150,14 +162,24 @@ class Judge:
     def _compare(self, predicted: Sequence[Surface], course: Course | None) -> Scores:
         frames = pair_frames(predicted, self.truth)
         values = {name: float(metric(frames).mean) for name, metric in self.metrics.items()}
-        solid = False
         if course is not None and self.course is not None:
-            values, solid = values | stability(course, self.course), True
+            values |= stability(course, self.course)
         else:
             values |= dict.fromkeys([*values.keys() & {"iou"}, *STABILITY], float("nan"))
         values |= compare_departures(departures(predicted), self.departures)
-        absent = {name: _reason(name, len(frames), solid) for name, value in values.items() if np.isnan(value)}
+        absent = {name: self._reason(name, course) for name, value in values.items() if np.isnan(value)}
+        values |= {name: self.unit * values[name] for name in LENGTHS if name in values}
         return Scores(values, len(frames), sum(surface.failed for surface in predicted), absent)
+
+    def _reason(self, name: str, predicted: Course | None) -> str:
+        """Why a quantity is not a number."""
+        if name in ("iou", *STABILITY) and (predicted is None or self.course is None):
+            return NO_SOLID
+        if len(self.truth) < (3 if name in STABILITY else 2) and name != "iou":
+            return SHORT
+        sides = {"ground truth": self.course, "prediction": predicted} if name in OF_SOLIDS else {}
+        holed = [side for side, course in sides.items() if course is not None and not course.closed]
+        return OPEN.format(holed[0]) if holed else HOLLOW
 
 
 def aligned(predicted: Motion, first: Surface, protocol: Protocol) -> Motion:
@@ -202,9 +224,10 @@ def own_box(sequence: Sided, rule: str) -> tuple[Float[np.ndarray, "3"], float]:
 def clip_box(sequence: Sided) -> tuple[Float[np.ndarray, "3"], float]:
     """Centre (3,) of the bounds over all frames and half of their longest side. Raises ValueError when empty.
 
-    Of a cloud the points that can be drawn count.
+    Of a mesh the vertices of its faces count, of a cloud the points that can be drawn.
     """
-    sides = [frame.points[frame.usable] if isinstance(frame, Cloud) else frame.vertices for frame in sequence.frames]
+    frames = map(used, sequence.frames)
+    sides = [frame.points[frame.usable] if isinstance(frame, Cloud) else frame.vertices for frame in frames]
     points = np.concatenate(sides).astype(np.float64)
     if len(points) == 0 or not np.isfinite(points).all():
         raise ValueError("the sequence is empty or not finite, so it has no box: prepare or export the object again")
@@ -216,17 +239,9 @@ def clip_box(sequence: Sided) -> tuple[Float[np.ndarray, "3"], float]:
 
 
 def into_box(sequence: Sided, center: Float[np.ndarray, "3"], scale: float) -> Motion:
-    """The sequence moved and scaled so that `center` is the origin and `scale` is one."""
-    return Motion(tuple(moved(frame, (points_of(frame) - center) / scale) for frame in sequence.frames))
-
-
-def _reason(name: str, frames: int, solid: bool) -> str:
-    """Why a quantity is not a number."""
-    if name in ("iou", *STABILITY) and not solid:
-        return NO_SOLID
-    if frames < (3 if name in STABILITY else 2) and name != "iou":
-        return SHORT
-    return HOLLOW if name == "iou" or name in STABILITY else NEVER
+    """The sequence moved and scaled so that `center` is the origin and `scale` is one, without unused vertices."""
+    frames = map(used, sequence.frames)
+    return Motion(tuple(moved(frame, (points_of(frame) - center) / scale) for frame in frames))
 
 
 def _course(motion: Motion) -> Course | None:

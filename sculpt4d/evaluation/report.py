@@ -4,7 +4,7 @@ import argparse
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ DECIDING = ("chamfer", "volume_jitter_error", "centroid_jitter_error")  # lower 
 
 @dataclass(frozen=True)
 class Row:
-    """One metrics.json. by_object: object name to quantity, averaged over seeds."""
+    """One metrics.json. by_object: object name to quantity, averaged over seeds. measured: of how many objects a mean
+    is, where that is not all of them.
+    """
 
     name: str
     method: str
@@ -34,6 +36,8 @@ class Row:
     by_object: Mapping[str, Mapping[str, float]]
     settings: Mapping[str, Any]
     failed_objects: Mapping[str, str]
+    without_ground_truth: Sequence[str] = ()
+    measured: Mapping[str, int] = field(default_factory=dict)
     named: Objects | None = None
 
     @property
@@ -48,13 +52,14 @@ class Comparison:
     """The 4D model against a baseline in one quantity, on the same objects. gain: baseline minus 4D.
 
     spread: the larger standard deviation over seeds of the two (NaN with one seed). error: standard error over objects
-    of the paired difference.
+    of the paired difference. objects: those of which both have the quantity.
     """
 
     quantity: str
     gain: float
     spread: float
     error: float
+    objects: int
 
     @property
     def better(self) -> bool:
@@ -88,6 +93,8 @@ def read_row(path: Path) -> Row:
         by_object=by_object,
         settings=record["settings"],
         failed_objects=failures(record),
+        without_ground_truth=tuple(record.get("without_ground_truth", ())),
+        measured={name: count for name, count in record.get("measured", {}).items() if count < record["objects"]},
         named=read_objects(record),
     )
 
@@ -95,7 +102,8 @@ def read_row(path: Path) -> Row:
 def table(rows: Sequence[Row], published: bool = True) -> str:
     """Markdown: runs with ± standard error over objects, truth against itself, the paper marked. Jitter: its error.
 
-    `n/a`: no object has the quantity. Raises ValueError when the rows were measured by different protocols.
+    `n/a`: no object has the quantity; `(of 2)`: two of them have. Raises ValueError when the rows were measured by
+    different protocols.
     """
     refuse_mixed(rows)
     names = shown(rows[0].settings["protocol"].get("name") if rows else None)
@@ -118,6 +126,8 @@ def table(rows: Sequence[Row], published: bool = True) -> str:
     lines += [f"\n{told}" for told in _other_objects(rows)]
     for row in rows:
         lines += [f"\nNot measured in {row.name}: {name}: {why}" for name, why in row.failed_objects.items()]
+        if row.without_ground_truth:
+            lines.append(f"\nWithout ground truth in {row.name}, not counted: {', '.join(row.without_ground_truth)}")
     return "\n".join(lines)
 
 
@@ -146,12 +156,14 @@ def compare(ours: Row, baseline: Row) -> tuple[Comparison, ...]:
             raise ValueError(f"{ours.name} and {baseline.name} differ in {rule}: evaluate both with the same one")
     comparisons = []
     for name in DECIDING:
-        gains = [baseline.by_object[key][name] - ours.by_object[key][name] for key in ours.by_object]
-        gain = sum(gains) / len(gains)
+        every = [baseline.by_object[key][name] - ours.by_object[key][name] for key in ours.by_object]
+        gains = [gain for gain in every if not math.isnan(gain)]
+        gain = sum(gains) / len(gains) if gains else math.nan
         variance = sum((value - gain) ** 2 for value in gains) / (len(gains) - 1) if len(gains) > 1 else math.nan
         spreads = (ours.spread[name], baseline.spread[name])
         spread = math.nan if any(map(math.isnan, spreads)) else max(spreads)
-        comparisons.append(Comparison(name, gain, spread, (variance / len(gains)) ** 0.5))
+        error = (variance / len(gains)) ** 0.5 if gains else math.nan
+        comparisons.append(Comparison(name, gain, spread, error, len(gains)))
     return tuple(comparisons)
 
 
@@ -164,7 +176,8 @@ def verdict(ours: Row, baseline: Row) -> str:
         lines.append(
             f"- {entry.quantity}: {outcome}, {baseline.mean[entry.quantity]:.4f} -> {ours.mean[entry.quantity]:.4f} "
             f"(gain {entry.gain:+.4f}, spread over {min(len(ours.seeds), len(baseline.seeds))} seeds "
-            f"{_format(entry.spread)}, paired standard error {_format(entry.error)})"
+            f"{_format(entry.spread)}, paired standard error {_format(entry.error)}"
+            f"{f', of {entry.objects} objects that both have it of' if entry.objects < ours.objects else ''})"
         )
     won = "beats" if all(entry.better for entry in comparisons) else "does not beat"
     head = f"{ours.name} {won} {baseline.name} in Chamfer and in jitter error by more than the spread of the seeds:"
@@ -205,7 +218,8 @@ def _other_objects(rows: Sequence[Row]) -> list[str]:
 
 def _cell(row: Row, quantity: str) -> str:
     mean = row.mean.get(quantity, math.nan)
-    return "n/a" if math.isnan(mean) else f"{mean:.4f} ± {_format(row.error[quantity])}"
+    of = f" (of {row.measured[quantity]})" if quantity in row.measured else ""
+    return "n/a" if math.isnan(mean) else f"{mean:.4f} ± {_format(row.error[quantity])}{of}"
 
 
 def _format(number: float) -> str:

@@ -17,12 +17,12 @@ from sculpt4d.data.dataset import ClipSettings, holdout_clips, split_names
 from sculpt4d.data.lock import alone
 from sculpt4d.data.store import read_record
 from sculpt4d.evaluation.appearance_run import evaluate_appearance, measures_appearance
-from sculpt4d.evaluation.folders import measure_folders, summarize_measured
+from sculpt4d.evaluation.folders import measure_folders, refuse_nothing, summarize_measured
 from sculpt4d.evaluation.holdout import Case, evaluate_cases, write_json
 from sculpt4d.evaluation.metrics import FAILED_CHAMFER
 from sculpt4d.evaluation.nearest import choose
 from sculpt4d.evaluation.protocol import Protocol
-from sculpt4d.evaluation.provenance import hardware, versions
+from sculpt4d.evaluation.provenance import hardware, tell_replaced, versions
 from sculpt4d.evaluation.show import show, show_folders
 from sculpt4d.evaluation.summary import summarize_results
 from sculpt4d.evaluation.timing import seconds_per_clip
@@ -88,6 +88,7 @@ def evaluate_folders(cfg: DictConfig) -> float:
         "objects": len(found.measured),
         "success_rate": found.success_rate,
         "failed_objects": dict(found.failed),
+        "without_ground_truth": list(found.without_ground_truth),
         **numbers,
         "spread": dict.fromkeys(numbers["mean"], float("nan")),
         "seeds": [protocol.seed],
@@ -111,10 +112,7 @@ def evaluate_folders(cfg: DictConfig) -> float:
         log.warning("%s was not measured: %s", name, reason)
     show_folders(found, numbers, f"{method}, protocol {protocol.name}")
     log.info("metrics: %s", output / "metrics.json")
-    if not found.measured:
-        raise ValueError(
-            f"none of the {len(found.failed)} objects could be measured: {output / 'metrics.json'} says why"
-        )
+    refuse_nothing(found, output / "metrics.json")
     log_metrics(cfg, output, {**numbers["mean"], "failures": failures, "failed_objects": len(found.failed)})
     return next(iter(numbers["mean"].values()))
 
@@ -154,28 +152,32 @@ def evaluate_holdout(cfg: DictConfig) -> float:
             return pipeline.reconstruct(clip, seed)
         return pipeline.generate(clip.images, seed)
 
-    build_data(cfg)
+    split = build_data(cfg)
     settings = resolved(cfg)
     seeds = list(cfg.seeds)
-    total = len(split_names(Path(cfg.data.root), "holdout")[: cfg.limit])
-    results = evaluate_cases(read_cases(cfg), predict, protocol, seeds, output, settings, metrics, total)
-    summary = summarize_results(results)
+    total = len(split[1][: cfg.limit])
+    found = evaluate_cases(read_cases(cfg, *split), predict, protocol, seeds, output, settings, metrics, total)
+    summary = summarize_results(found.measured)
     method = cfg.method or cfg.baseline or TEMPORAL  # a name alone: no setting, so that no hash of a run knows it
     record = {
         "method": method,
         **asdict(summary),
+        "success_rate": summary.objects / (summary.objects + len(found.failed)),
+        "failed_objects": found.failed,
+        "checkpoint": OmegaConf.to_container(cfg.checkpoint) if OmegaConf.is_config(cfg.checkpoint) else cfg.checkpoint,
         "seeds": seeds,
         "protocol": {**settings["protocol"], "failed_chamfer": FAILED_CHAMFER, "definitions": protocol.definitions()},
         "settings": settings,
         "seconds": round(time.perf_counter() - started, 1),
         "versions": versions(),
         "hardware": hardware(),
-        "per_object": [asdict(result) for result in results],
+        "per_object": [asdict(result) for result in found.measured],
     }
+    tell_replaced(output / "metrics.json", settings["weights"])
     write_json(output / "metrics.json", record)
-    show(summary, method, len(seeds))
+    show(summary, found.failed, method, len(seeds))
     log.info("metrics: %s", output / "metrics.json")
-    log_metrics(cfg, output, {**summary.mean, "failures": summary.failures})
+    log_metrics(cfg, output, {**summary.mean, "failures": summary.failures, "failed_objects": len(found.failed)})
     return summary.mean["chamfer"]
 
 
@@ -187,19 +189,25 @@ def log_metrics(cfg: DictConfig, output: Path, values: Mapping[str, float]) -> N
         logger.finalize("success")
 
 
-def build_data(cfg: DictConfig) -> None:
-    """Makes the data when the configured set knows how and they are missing."""
-    if cfg.data.module.get("build") is not None:
-        with alone(Path(cfg.data.root)):
-            instantiate(cfg.data.module.build)(Path(cfg.data.root))
+def build_data(cfg: DictConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of training and held-out objects; the data are made when the configured set knows how and they are missing.
+
+    The names are read before another process may ask for another set of the same folder.
+    """
+    root = Path(cfg.data.root)
+    if cfg.data.module.get("build") is None:
+        return split_names(root, "train"), split_names(root, "holdout")
+    with alone(root):
+        instantiate(cfg.data.module.build)(root)
+        return split_names(root, "train"), split_names(root, "holdout")
 
 
-def read_cases(cfg: DictConfig) -> Iterator[Case]:
+def read_cases(cfg: DictConfig, train: Sequence[str], holdout: Sequence[str]) -> Iterator[Case]:
     """The held-out objects; a family is seen when a training object has it."""
     root = Path(cfg.data.root)
     reading: ClipSettings = instantiate(cfg.data.settings)
-    trained = {read_record(root / name)["family"] for name in split_names(root, "train")}
-    for name, family, clip, truth in holdout_clips(root, reading, cfg.limit):
+    trained = {read_record(root / name)["family"] for name in train}
+    for name, family, clip, truth in holdout_clips(root, reading, cfg.limit, holdout):
         yield Case(name, family, family in trained, clip, truth)
 
 

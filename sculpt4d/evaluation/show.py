@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -13,9 +13,14 @@ from sculpt4d.evaluation.folders import Measurement
 from sculpt4d.evaluation.summary import Summary
 
 
-def show(summary: Summary, method: str, seeds: int) -> None:
-    """The table a person reads: every quantity with its errors, and the sampling floor beside it."""
-    title = f"{method}: {summary.objects} objects, {seeds} seeds, {summary.failures} of {summary.frames} frames failed"
+def show(summary: Summary, failed: Mapping[str, str], method: str, seeds: int) -> None:
+    """The table a person reads: every quantity with its errors, and the sampling floor beside it; below it what no
+    number is in, objects that `failed` among them.
+    """
+    objects = (
+        f"{summary.objects} of {summary.objects + len(failed)} objects" if failed else f"{summary.objects} objects"
+    )
+    title = f"{method}: {objects}, {seeds} seeds, {summary.failures} of {summary.frames} frames failed"
     caption = "error: standard error over objects; spread: standard deviation over seeds; floor: truth against itself"
     table = Table(title=title, caption=caption, box=SIMPLE_HEAD)
     splits: Mapping[str, Any] = summary.splits
@@ -27,12 +32,13 @@ def show(summary: Summary, method: str, seeds: int) -> None:
         numbers += [split.mean[name] for split in splits.values()]
         table.add_row(name, *(f"{number:.4f}" for number in [*numbers, summary.floor[name]]))
     Console().print(table)
+    _tell_absent(list(summary.absent.values()))
+    _tell_failed(failed)
 
 
 def show_folders(found: Measurement, numbers: Mapping[str, Mapping[str, float]], name: str) -> None:
     """Every quantity with its error and, beside it, the floor; what no object has is not applicable."""
-    total = len(found.measured) + len(found.failed)
-    title = f"{name}: {len(found.measured)} of {total} objects measured"
+    title = f"{name}: {len(found.measured)} of {found.objects} objects measured"
     open_frames = sum(entry.open_frames for entry in found.measured)
     caption = "error: standard error over objects; floor: truth against itself"
     if open_frames:
@@ -46,12 +52,24 @@ def show_folders(found: Measurement, numbers: Mapping[str, Mapping[str, float]],
         words = ["n/a" if math.isnan(cell) else f"{cell:.4f}" for cell in cells]
         table.add_row(quantity, *words, str(numbers["measured"][quantity]))
     Console().print(table)
-    for reason in sorted({reason for entry in found.measured for reason in entry.absent.values()}):
-        names = sorted({name for entry in found.measured for name, why in entry.absent.items() if why == reason})
-        count = sum(reason in entry.absent.values() for entry in found.measured)
-        Console().print(f"not applicable in {count} objects: {', '.join(names)}: {reason}", highlight=False)
+    _tell_absent([entry.absent for entry in found.measured])
     noted = Counter(note for entry in found.measured for note in entry.notes)
     for note, count in noted.items():
         Console(soft_wrap=True).print(f"noted in {count} objects: {note}", markup=False, highlight=False)
-    for failed, reason in found.failed.items():
-        Console(soft_wrap=True).print(f"not measured: {failed}: {reason}", markup=False, highlight=False)
+    if found.without_ground_truth:
+        told = ", ".join(found.without_ground_truth)
+        Console(soft_wrap=True).print(f"without ground truth, not counted: {told}", markup=False, highlight=False)
+    _tell_failed(found.failed)
+
+
+def _tell_absent(objects: Sequence[Mapping[str, str]]) -> None:
+    """For every reason the quantities that some objects lack, and how many do."""
+    for reason in sorted({reason for absent in objects for reason in absent.values()}):
+        names = sorted({name for absent in objects for name, why in absent.items() if why == reason})
+        count = sum(reason in absent.values() for absent in objects)
+        Console().print(f"not applicable in {count} objects: {', '.join(names)}: {reason}", highlight=False)
+
+
+def _tell_failed(failed: Mapping[str, str]) -> None:
+    for name, reason in failed.items():
+        Console(soft_wrap=True).print(f"not measured: {name}: {reason}", markup=False, highlight=False)

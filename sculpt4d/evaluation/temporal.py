@@ -1,8 +1,9 @@
 """Whether a surface stays itself over time: drift of the shape from its first frame, and flicker between frames.
 
 Both compare how far the prediction departs from itself with how far the truth does, so that true motion costs nothing
-and a frozen prediction does. Distances are Chamfer distances (sum of the two mean un-squared ones, in box units) of the
-points drawn for the other metrics.
+and a frozen prediction does. A pair of predicted frames of which one has no surface costs what such a frame costs in
+the Chamfer distance, in all three quantities: leaving it out would reward failing where the surface flickers. Distances
+are Chamfer distances (sum of the two mean un-squared ones, in box units) of the points drawn for the other metrics.
 """
 
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Float
 
-from sculpt4d.evaluation.metrics import Surface, nearest
+from sculpt4d.evaluation.metrics import FAILED_CHAMFER, Surface, nearest
 
 
 def departures(surfaces: Sequence[Surface]) -> tuple[Float[np.ndarray, " s"], Float[np.ndarray, " s"]]:
@@ -26,7 +27,8 @@ def departures(surfaces: Sequence[Surface]) -> tuple[Float[np.ndarray, " s"], Fl
 
 def constancy(predicted: Sequence[Surface], truth: Sequence[Surface]) -> dict[str, float]:
     """`identity_drift`: mean |departure from frame 0, prediction minus truth|; `flicker`: mean departure from the frame
-    before; `flicker_error`: mean |the same, prediction minus truth|. NaN for a single frame.
+    before; `flicker_error`: mean |the same, prediction minus truth|; a failed pair of the prediction counts as
+    `FAILED_CHAMFER` in each. NaN for a single frame.
     """
     return compare_departures(departures(predicted), departures(truth))
 
@@ -36,10 +38,11 @@ def compare_departures(
     truth: tuple[Float[np.ndarray, " s"], Float[np.ndarray, " s"]],
 ) -> dict[str, float]:
     """The quantities of `constancy` from departures that are known."""
+    failed = [np.isnan(side) for side in predicted]
     return {
-        "identity_drift": _mean(np.abs(predicted[0] - truth[0])),
-        "flicker": _mean(predicted[1]),
-        "flicker_error": _mean(np.abs(predicted[1] - truth[1])),
+        "identity_drift": _mean(np.where(failed[0], FAILED_CHAMFER, np.abs(predicted[0] - truth[0]))),
+        "flicker": _mean(np.where(failed[1], FAILED_CHAMFER, predicted[1])),
+        "flicker_error": _mean(np.where(failed[1], FAILED_CHAMFER, np.abs(predicted[1] - truth[1]))),
     }
 
 
@@ -50,6 +53,5 @@ def _chamfer(first: Surface, second: Surface) -> float:
 
 
 def _mean(values: Float[np.ndarray, " s"]) -> float:
-    """Over the frames that have a value; NaN when none has."""
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if len(known) else float("nan")
+    """NaN where there is no pair."""
+    return float(values.mean()) if len(values) else float("nan")

@@ -54,7 +54,7 @@ def _count_crossings(
     area, height, column = area[hit], height[hit], column[hit]
     total = area.sum(axis=1)
     crossing = np.einsum("ki,ki->k", np.roll(area, -1, axis=1), height) / total
-    node = np.maximum(np.ceil(crossing), 0).astype(np.int64)
+    node = np.clip(np.ceil(crossing), 0, shape[2]).astype(np.int64)  # an end may lie farther out than integers reach
     kept = node < shape[2]
     row = (column[kept, 0] * shape[1] + column[kept, 1]) * shape[2] + node[kept]
     np.add.at(change, row, np.where(total[kept] < 0, 1, -1).astype(np.int16))

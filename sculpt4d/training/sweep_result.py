@@ -48,6 +48,7 @@ def write_result(job: Job, run: Run, cfg: DictConfig, weights: Path | None) -> N
         "floor": measured["floor"],
         "families": measured["splits"],
         "failures": measured["failures"],
+        "objects_with_failures": measured["objects_with_failures"],
         "failed_objects": measured["failed_objects"],
         "loss": trained["metrics"] if trained else {},
         "attention": attention(cfg),

@@ -1,6 +1,9 @@
 """Prepared objects as clips and batches: repeatable, aligned through time, and clear about what is missing."""
 
+import json
+import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -182,9 +185,26 @@ def test_the_data_module_builds_what_is_missing_and_collates_clips(prepared: Pat
     module.prepare_data()
     module.setup("fit")
     batches = list(module.train_dataloader())
-    assert built == [prepared] and len(batches) == 2
+    assert set(built) == {prepared} and len(batches) == 2
     assert isinstance(batches[0], Clip) and batches[0].surface.shape == (2, 3, 64, 7)
     assert sum(len(batch.images) for batch in module.val_dataloader()) == len(split_names(prepared, "holdout"))
+
+
+def test_a_run_trains_on_what_it_asked_for_though_another_asks_for_less(prepared: Path, tmp_path: Path):
+    """Both make their set in one folder, and each build leaves the split that it was asked for."""
+    root = tmp_path / "set"
+    shutil.copytree(prepared, root)
+    listed = json.loads((root / "split.json").read_text())
+
+    def asked(count: int, folder: Path) -> None:
+        (folder / "split.json").write_text(json.dumps(listed | {"train": listed["train"][:count]}))
+
+    module = ClipDataModule(root, SETTINGS, batch_size=2, build=partial(asked, len(listed["train"])))
+    module.prepare_data()
+    asked(1, root)  # another process, as soon as it may
+    module.setup("fit")
+    assert isinstance(module.train, ClipDataset) and module.train.names == tuple(listed["train"])
+    assert len(listed["train"]) > 1
 
 
 @pytest.mark.parametrize("size", [0, -1])

@@ -173,6 +173,18 @@ def test_motion_costs_what_the_frames_apart_do_not_see() -> None:
     assert scores["cd_4d"] < 0.1 and floor.floor()["cd_m"] < 0.1
 
 
+def test_the_truth_as_a_prediction_does_not_fall_below_its_floor(shapes: SimpleNamespace) -> None:
+    """Points drawn on the truth are not those of the prediction, whether its faces stay or change."""
+    bench = ActionBench(points=3000, alignment_points=300, steps=1, queries=1000)
+    stays = Motion(tuple(shapes.sphere(0.5, (0.1 * k, 0, 0), detail=3) for k in range(2)))
+    changes = Motion((shapes.sphere(0.5, detail=3), shapes.sphere(0.5, detail=2)))
+    for truth in (stays, changes):
+        judge = bench.judge(truth)
+        scores, floor = judge.score(truth), judge.floor()
+        for name, least in floor.values.items():
+            assert np.isnan(least) or 0.9 * least < scores[name] < 1.2 * least
+
+
 def test_changed_faces_have_no_cd_m_and_an_empty_frame_is_refused(shapes: SimpleNamespace) -> None:
     truth = Motion((shapes.sphere(1.0, detail=2),) * 2)
     quick = ActionBench(points=200, alignment_points=50, steps=2, queries=50)

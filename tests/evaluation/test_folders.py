@@ -1,6 +1,7 @@
 """evaluate.py on folders: pairing, failures by name, resumption, workers, floors, and bad input."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -118,14 +119,41 @@ def test_what_cannot_be_measured_is_named_and_the_run_goes_on(run: Run, clips: P
         write_clip(truth / name, [cube] * 3)
     record = run()
     failed = record["failed_objects"]
-    assert sorted(failed) == ["damaged", "first_empty", "missing", "no_truth", "nothing", "short", "unclear"]
+    assert sorted(failed) == ["damaged", "first_empty", "missing", "nothing", "short", "unclear"]
+    assert record["without_ground_truth"] == ["no_truth"]
     assert "out.glb" in failed["damaged"] and "several series" in failed["unclear"]
     assert "2 frames were predicted, the ground truth has 3" in failed["short"]
-    assert "no ground truth" in failed["no_truth"] and "no prediction" in failed["missing"]
+    assert "no prediction" in failed["missing"]
     assert "frame 0 of the prediction has no surface" in failed["first_empty"]
     assert (record["objects"], record["success_rate"], record["failures"]) == (4, 4 / 10, 1)
     notes = {entry["name"]: entry["notes"] for entry in record["per_object"]}
     assert notes["long"] == ["first 3 of 4 frames used"]
+
+
+def test_a_prediction_without_ground_truth_is_a_note_and_no_failure(
+    run: Run, clips: Path, shapes: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_clip(clips / "method" / "extra", [shapes.cube()] * 3)
+    record = run()
+    assert record["failed_objects"] == {} and record["success_rate"] == 1
+    assert "2 of 2 objects measured" in (told := capsys.readouterr().out)
+    assert "without ground truth, not counted: extra" in told
+    text = report([clips / "out"])
+    assert "| 2 |" in text and "2 of 3" not in text and "Without ground truth in out, not counted: extra" in text
+
+
+def test_lone_objects_of_other_names_pair_only_where_one_was_named_by_its_path(run: Run, clips: Path) -> None:
+    for side, name in (("method", "cat"), ("truth", "dog")):
+        shutil.rmtree(clips / side / "b")
+        (clips / side / "a").rename(clips / side / name)
+    with pytest.raises(ValueError, match="none of the 1 objects"):
+        run()
+    record = json.loads((clips / "out" / "metrics.json").read_text())
+    assert list(record["failed_objects"]) == ["dog"] and record["without_ground_truth"] == ["cat"]
+    chosen = {"predictions": clips / "method" / "cat", "ground_truth": clips / "truth" / "dog"}
+    for sides in (["predictions"], ["ground_truth"], ["predictions", "ground_truth"]):
+        record = run(*[f"{side}={chosen[side]}" for side in sides])
+        assert [entry["name"] for entry in record["per_object"]] == ["dog"] and record["failed_objects"] == {}
 
 
 def test_frame_rates_that_differ_are_noted_and_printed(
@@ -141,7 +169,10 @@ def test_frame_rates_that_differ_are_noted_and_printed(
 def test_only_the_chosen_objects_are_measured(run: Run, clips: Path) -> None:
     record = run("objects=[b,c]")
     assert [entry["name"] for entry in record["per_object"]] == ["b"]
-    assert record["failed_objects"] == {"c": "no ground truth"} and record["success_rate"] == 1
+    assert record["failed_objects"] == {} and record["without_ground_truth"] == ["c"]
+    assert record["success_rate"] == 1
+    with pytest.raises(ValueError, match="the ground truth has none of the objects c, d"):
+        run("objects=[d,c]")
     with pytest.raises(ValueError, match="holdout or train"):
         run("objects=test")
     with pytest.raises(FileNotFoundError, match=r"split\.json"):

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from sculpt4d.evaluation.alignment import Similarity
 from sculpt4d.evaluation.holdout import Case, evaluate_cases, write_json
 from sculpt4d.evaluation.protocol import Protocol
 from sculpt4d.evaluation.summary import summarize_results
-from sculpt4d.types import Clip, MeshSequence
+from sculpt4d.types import Clip, Mesh, MeshSequence
 
 SMALL = Protocol(points=300, resolution=16)
 
@@ -73,11 +74,11 @@ def test_an_interrupted_run_keeps_what_it_finished(shapes: SimpleNamespace, tmp_
     resumed = evaluate_cases(cases, model, SMALL, [0, 1], tmp_path, {})
     assert model.calls == 6
     whole = evaluate_cases(cases, FakeModel(shapes), SMALL, [0, 1], tmp_path / "whole", {})
-    assert summarize_results(resumed).mean == summarize_results(whole).mean
+    assert summarize_results(resumed.measured).mean == summarize_results(whole.measured).mean
 
 
 def test_averages_errors_and_spread(shapes: SimpleNamespace, tmp_path: Path) -> None:
-    results = evaluate_cases(make_cases(shapes), FakeModel(shapes), SMALL, [0, 2], tmp_path, {})
+    results, _ = evaluate_cases(make_cases(shapes), FakeModel(shapes), SMALL, [0, 2], tmp_path, {})
     summary = summarize_results(results)
     sides = np.array([1.0, 1.5])
     assert summary.seed_means["iou"] == pytest.approx(list((sides / 2) ** 3))
@@ -91,18 +92,58 @@ def test_averages_errors_and_spread(shapes: SimpleNamespace, tmp_path: Path) -> 
 
 
 def test_failed_frames_are_reported(shapes: SimpleNamespace, tmp_path: Path) -> None:
-    results = evaluate_cases(make_cases(shapes), FakeModel(shapes, empty_seed=1), SMALL, [0, 1], tmp_path, {})
+    results, failed = evaluate_cases(make_cases(shapes), FakeModel(shapes, empty_seed=1), SMALL, [0, 1], tmp_path, {})
     summary = summarize_results(results)
-    assert (summary.failures, summary.failed_objects) == (3, 3)
+    assert (summary.failures, summary.objects_with_failures, failed) == (3, 3, {})
+
+
+def test_an_object_that_cannot_be_aligned_is_named_and_the_run_goes_on(shapes: SimpleNamespace, tmp_path: Path) -> None:
+    """And tried again by the next run, while what was measured is not."""
+    aligning = Protocol("sculpt4d", points=300, resolution=16, alignment=Similarity(points=100, coarse_points=50))
+    model, headless = FakeModel(shapes), {2}
+
+    def predict(clip: Clip, seed: int) -> MeshSequence:
+        frames = model(clip, seed).frames
+        return shapes.sequence(shapes.EMPTY, *frames[1:]) if model.calls in headless else shapes.sequence(*frames)
+
+    measured, failed = evaluate_cases(make_cases(shapes), predict, aligning, [0], tmp_path, {})
+    assert [result.name for result in measured] == ["a", "c"]
+    assert list(failed) == ["b"] and "frame 0 of the prediction has no surface" in failed["b"]
+    measured, failed = evaluate_cases(make_cases(shapes), predict, aligning, [0], tmp_path, {})
+    assert len(measured) == 3 and not failed and model.calls == 4
+
+
+def test_a_prediction_that_raises_ends_the_run(shapes: SimpleNamespace, tmp_path: Path) -> None:
+    def refuses(clip: Clip, seed: int) -> MeshSequence:
+        raise ValueError("no steps")
+
+    with pytest.raises(ValueError, match="holdout object a: no steps"):
+        evaluate_cases(make_cases(shapes), refuses, SMALL, [0], tmp_path, {})
+
+
+def test_a_quantity_that_some_objects_lack_says_of_how_many_it_is(shapes: SimpleNamespace, tmp_path: Path) -> None:
+    model = FakeModel(shapes)
+
+    def predict(clip: Clip, seed: int) -> MeshSequence:
+        frames = model(clip, seed).frames
+        holed = [Mesh(mesh.vertices, mesh.faces[1:]) for mesh in frames]
+        return shapes.sequence(*holed if model.calls == 2 else frames)  # the first object, with its second seed
+
+    for _ in range(2):  # as measured, and as kept
+        measured, _ = evaluate_cases(make_cases(shapes), predict, SMALL, [0, 1], tmp_path, {})
+        summary = summarize_results(measured)
+        assert (summary.measured["volume_jitter"], summary.measured["area_jitter"]) == (2, 3)
+        assert list(summary.absent) == ["a"] and "not closed" in summary.absent["a"]["centroid_jitter_error"]
+        assert summary.mean["volume_jitter"] == pytest.approx(0) and len(summary.seed_means["volume_jitter"]) == 2
 
 
 def test_one_seed_has_no_spread(shapes: SimpleNamespace, tmp_path: Path) -> None:
-    summary = summarize_results(evaluate_cases(make_cases(shapes), FakeModel(shapes), SMALL, [0], tmp_path, {}))
+    summary = summarize_results(evaluate_cases(make_cases(shapes), FakeModel(shapes), SMALL, [0], tmp_path, {})[0])
     assert np.isnan(summary.spread["chamfer"])
 
 
-def test_a_wrong_number_of_frames_names_the_object(shapes: SimpleNamespace, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="holdout object a: 1 predicted frames"):
+def test_nothing_measured_names_the_objects_and_reasons(shapes: SimpleNamespace, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="none of the 3 held-out objects could be measured: a: 1 predicted frames"):
         evaluate_cases(make_cases(shapes), lambda *_: shapes.sequence(shapes.cube()), SMALL, [0], tmp_path, {})
 
 

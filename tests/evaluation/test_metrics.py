@@ -109,6 +109,31 @@ def test_a_frame_without_surface_is_a_failure_with_the_stated_cost(shapes: Simpl
     assert float(SolidIoU()(frames).mean) == 0
 
 
+@pytest.mark.parametrize("radius", [1.5, 3.0, 40.0, 5000.0, 1e20])
+@pytest.mark.parametrize("holed", [False, True])
+def test_a_prediction_that_is_too_large_costs_what_it_holds(
+    shapes: SimpleNamespace, radius: float, holed: bool
+) -> None:
+    """Beyond the box too, of a mesh of any size."""
+    if holed and radius > 5000:
+        pytest.skip("generalised winding numbers of such sizes take minutes")
+    truth, large = shapes.sphere(1.0, detail=3), shapes.sphere(radius, detail=3)
+    large = Mesh(large.vertices, large.faces[1:] if holed else large.faces)
+    (pair,) = pairs(shapes.sequence(large), shapes.sequence(truth), 10)
+    assert solid_iou(pair, 24) == pytest.approx(radius**-3, rel=0.02)
+
+
+@pytest.mark.parametrize("apart", [0.5, 1.0, 1.5, 1000.0])
+def test_what_lies_outside_of_the_box_counts_as_wherever_it_lies(shapes: SimpleNamespace, apart: float) -> None:
+    here, there = shapes.sphere(1.0), shapes.sphere(1.0, (apart, 0, 0))
+    (pair,) = pairs(shapes.sequence(there), shapes.sequence(here), 10)
+    lens = np.pi * (4 + apart) * max(2 - apart, 0) ** 2 / 12
+    assert solid_iou(pair, 64) == pytest.approx(lens / (8 / 3 * np.pi - lens), abs=0.001)
+    both, either = (shapes.cube(1.0, (x, 0, 0)) for x in (0.75, 1.25))
+    (pair,) = pairs(shapes.sequence(both), shapes.sequence(either), 10)
+    assert solid_iou(pair, 32) == pytest.approx(1 / 3)
+
+
 def test_frames_whose_truth_holds_no_cell_have_no_iou(shapes: SimpleNamespace) -> None:
     sheet, box = Mesh(shapes.cube().vertices[:3], np.array([[0, 1, 2]])), shapes.cube()
     metric = SolidIoU(16)

@@ -6,8 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from sculpt4d.evaluation.alignment import Rigid
 from sculpt4d.evaluation.motion import Cloud, Motion
-from sculpt4d.evaluation.protocol import Judge, Protocol, clip_box, evaluate_sequence, sampling_floor
+from sculpt4d.evaluation.protocol import LENGTHS, Judge, Protocol, clip_box, evaluate_sequence, sampling_floor
 from sculpt4d.types import Mesh, MeshSequence
 
 SMALL = Protocol(points=2000, resolution=32)
@@ -68,16 +69,58 @@ def test_failed_frames_are_counted_and_charged(shapes: SimpleNamespace) -> None:
 
 def test_what_is_not_a_number_has_its_reason(shapes: SimpleNamespace) -> None:
     cube, sheet = shapes.cube(1.0), Mesh(shapes.cube(1.0).vertices[:3], np.array([[0, 1, 2]]))
-    quick = Protocol(points=100, resolution=8)
+    quick, holed = Protocol(points=100, resolution=8), Mesh(cube.vertices, cube.faces[1:])
     cases = {
         "has too few frames": (shapes.sequence(cube), shapes.sequence(cube), {"volume_jitter", "flicker"}),
         "ground truth encloses nothing": (shapes.sequence(*[cube] * 3), shapes.sequence(*[sheet] * 3), {"iou"}),
-        "both have a surface": (shapes.sequence(cube, shapes.EMPTY), shapes.sequence(cube, cube), {"flicker"}),
+        "frame of the prediction is not closed": (
+            shapes.sequence(cube, holed, cube),
+            shapes.sequence(*[cube] * 3),
+            {"volume_jitter", "centroid_jitter_error"},
+        ),
+        "frame of the ground truth is not closed": (
+            shapes.sequence(*[cube] * 3),
+            shapes.sequence(cube, holed, cube),
+            {"volume_jitter_error", "centroid_jitter"},
+        ),
     }
     for reason, (predicted, truth, names) in cases.items():
         scores = evaluate_sequence(predicted, truth, quick)
         told = {name for name, why in scores.absent.items() if reason in why}
         assert names <= told and scores.absent.keys() == {k for k, v in scores.values.items() if np.isnan(v)}
+
+
+def test_without_a_box_lengths_are_in_the_units_of_the_files_and_constants_in_halves_of_the_truth(
+    shapes: SimpleNamespace,
+) -> None:
+    frames = [(0.5, 0.0), (0.5, 0.1), (0.6, 0.3), (0.5, 0.3)]
+    truth = shapes.sequence(*[shapes.sphere(radius, (x, 0, 0)) for radius, x in frames])
+    predicted = shapes.sequence(*[shapes.sphere(0.5, (x + 0.2, 0, 0)) for _, x in frames])
+    gone = shapes.sequence(predicted.frames[0], *[shapes.EMPTY] * 2, predicted.frames[3])
+    raw, (_, half) = replace(SMALL, box="none"), clip_box(truth)
+    for side in (predicted, gone):
+        boxed = evaluate_sequence(side, truth, SMALL)
+        for scale, shift in ((1.0, 0.0), (100.0, 7.0), (0.01, -3.0)):
+            scores = evaluate_sequence(moved(side, scale, shift), moved(truth, scale, shift), raw)
+            found = {name: value / (scale * half if name in LENGTHS else 1) for name, value in scores.values.items()}
+            assert found == pytest.approx(dict(boxed.values), abs=1e-3)
+    assert evaluate_sequence(gone, truth, raw)["chamfer"] > evaluate_sequence(predicted, truth, raw)["chamfer"]
+
+
+@pytest.mark.parametrize("where", [9.0, np.nan])
+@pytest.mark.parametrize("alignment", [None, Rigid(points=100, steps=20)])
+def test_a_vertex_that_no_face_uses_changes_nothing(
+    shapes: SimpleNamespace, where: float, alignment: Rigid | None
+) -> None:
+    ball, other = shapes.sphere(0.5, detail=2), shapes.sphere(0.45, (0.05, 0, 0), detail=2)
+    protocol = replace(SMALL, alignment=alignment)
+
+    def stained(mesh: Mesh) -> Mesh:
+        return Mesh(np.concatenate([np.full((1, 3), where, np.float32), mesh.vertices]), mesh.faces + 1)
+
+    plain = evaluate_sequence(shapes.sequence(*[other] * 3), shapes.sequence(*[ball] * 3), protocol)
+    spoilt = evaluate_sequence(shapes.sequence(*[stained(other)] * 3), shapes.sequence(*[stained(ball)] * 3), protocol)
+    assert spoilt == plain and plain.failures == 0
 
 
 def test_a_judge_measures_many_predictions_alike(shapes: SimpleNamespace) -> None:

@@ -99,6 +99,18 @@ def test_a_single_seed_decides_nothing(tmp_path: Path) -> None:
     assert not any(entry.better for entry in compare(first, second))
 
 
+def test_a_quantity_that_some_objects_lack_is_compared_on_those_that_have_it(tmp_path: Path) -> None:
+    folders = [write_run(tmp_path / "four", "4d", 0.1), write_run(tmp_path / "base", "per_frame", 0.2)]
+    record = json.loads((folders[0] / "metrics.json").read_text())
+    record["per_object"][0]["samples"]["0"]["values"]["volume_jitter_error"] = None
+    record["measured"] = dict.fromkeys(COLUMNS, 3) | {"volume_jitter_error": 2}
+    (folders[0] / "metrics.json").write_text(json.dumps(record))
+    chamfer, volume, _ = compare(*map(read_row, folders))
+    assert (chamfer.objects, volume.objects, volume.gain) == (3, 2, pytest.approx(0.1))
+    text = report(folders)
+    assert "0.1000 ± 0.0050 (of 2)" in text and "of 2 objects that both have it of" in text
+
+
 def test_other_objects_or_rules_are_not_compared(tmp_path: Path) -> None:
     first = read_row(write_run(tmp_path / "four", "4d", 0.1))
     with pytest.raises(ValueError, match="not the same"):

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+from sculpt4d.data import store
 from sculpt4d.evaluation import run
 from sculpt4d.evaluation.report import read_row
 from sculpt4d.model.weights import save_weights
@@ -41,13 +43,14 @@ def calls(shapes: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> list[str]
             asked.append("reconstruct")
             return truth
 
-    def clips(root: Path, settings: object, limit: int | None) -> Iterator[tuple[str, str, Clip, MeshSequence]]:
-        yield from [("a", "gear", clip, truth), ("b", "snake", clip, truth)][:limit]
+    def clips(
+        root: Path, settings: object, limit: int | None, names: tuple[str, ...]
+    ) -> Iterator[tuple[str, str, Clip, MeshSequence]]:
+        yield from [(name, families[name], clip, truth) for name in names][:limit]
 
     monkeypatch.setattr(run, "load_pipeline", lambda cfg: FakePipeline())
-    monkeypatch.setattr(run, "build_data", lambda cfg: None)
+    monkeypatch.setattr(run, "build_data", lambda cfg: (("t",), ("a", "b")))
     monkeypatch.setattr(run, "holdout_clips", clips)
-    monkeypatch.setattr(run, "split_names", lambda root, split: {"train": ("t",), "holdout": ("a", "b")}[split])
     monkeypatch.setattr(run, "read_record", lambda folder: {"family": families[folder.name]})
     return asked
 
@@ -115,3 +118,34 @@ def test_metrics_reach_the_logger(calls: list[str], tmp_path: Path) -> None:
     run.evaluate(configure(tmp_path, "logger=csv"))
     (path,) = tmp_path.rglob("metrics.csv")
     assert "test/chamfer" in path.read_text().splitlines()[0]
+
+
+def test_another_checkpoint_in_the_same_folder_is_told(
+    calls: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, replaced in (("first", False), ("second", True), ("second", False)):
+        monkeypatch.setattr(run, "weight_hashes", lambda cfg, name=name: {"vae": None, "temporal": {"a": name}})
+        caplog.clear()
+        run.evaluate(configure(tmp_path, f"checkpoint={name}"))
+        told = [record.getMessage() for record in caplog.records if "is replaced" in record.getMessage()]
+        assert bool(told) == replaced
+        assert all("checkpoint=first" in line and "other weights in temporal:" in line for line in told)
+
+
+def test_what_a_run_asked_for_is_what_it_measures_though_others_ask_for_less(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process that makes a smaller set of the same folder as soon as it may."""
+
+    def write(root: Path, train: list[str], holdout: list[str]) -> None:
+        (root / "split.json").write_text(json.dumps({"train": train, "holdout": holdout}))
+
+    @contextmanager
+    def alone(root: Path) -> Iterator[None]:
+        yield
+        write(root, ["a"], ["b"])
+
+    monkeypatch.setattr(run, "alone", alone)
+    monkeypatch.setattr(store, "complete", lambda folder: True)
+    monkeypatch.setattr(run, "instantiate", lambda build: lambda root: write(root, ["a", "c"], ["b", "d"]))
+    assert run.build_data(configure(tmp_path, f"data.root={tmp_path}")) == (("a", "c"), ("b", "d"))

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from sculpt4d.evaluation.stability import follow, jitter, measure, stability
+from sculpt4d.evaluation.stability import OF_SOLIDS, follow, jitter, measure, stability
 from sculpt4d.types import Mesh
 
 
@@ -70,3 +70,24 @@ def test_an_empty_frame_is_a_jump_to_nothing(shapes: SimpleNamespace) -> None:
 def test_fewer_than_three_frames_have_no_second_difference(shapes: SimpleNamespace) -> None:
     assert np.isnan(jitter(np.array([1.0, 2.0])))
     assert jitter(np.array([1.0, 2.0, 3.0])) == 0
+
+
+def test_a_mesh_that_is_inside_out_is_turned(shapes: SimpleNamespace) -> None:
+    growing = [shapes.sphere(radius, (0.1, 0, 0)) for radius in (0.5, 0.6, 0.5, 0.7)]
+    turned = [Mesh(mesh.vertices, mesh.faces[:, ::-1].copy()) for mesh in growing]
+    truth = follow(shapes.sequence(*growing))
+    assert stability(follow(shapes.sequence(*turned)), truth) == pytest.approx(stability(truth, truth), abs=1e-9)
+    assert stability(truth, truth)["volume_jitter_error"] == 0
+
+
+def test_volume_and_centroid_are_those_of_closed_meshes(shapes: SimpleNamespace) -> None:
+    whole, holed = shapes.sphere(0.5), Mesh(shapes.sphere(0.5).vertices, shapes.sphere(0.5).faces[1:])
+    loose = Mesh(whole.vertices[whole.faces].reshape(-1, 3), np.arange(3 * len(whole.faces)).reshape(-1, 3))
+    truth, empty = follow(shapes.sequence(*[whole] * 3)), shapes.EMPTY
+    # vertices that files split at seams of texture are joined, and a frame without a surface is a failure of its own
+    for frames, closed in (([loose] * 3, True), ([whole, empty, whole], True), ([whole, holed, whole], False)):
+        course = follow(shapes.sequence(*frames))
+        assert course.closed == closed
+        for sides in ((course, truth), (truth, course)):
+            absent = {name for name, value in stability(*sides).items() if np.isnan(value)}
+            assert absent == (set() if closed else set(OF_SOLIDS))

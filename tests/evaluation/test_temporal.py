@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from sculpt4d.evaluation.metrics import draw_points
+from sculpt4d.evaluation.metrics import FAILED_CHAMFER, draw_points
 from sculpt4d.evaluation.temporal import constancy
 
 
@@ -31,9 +31,22 @@ def test_an_oscillation_flickers_more_than_it_drifts(shapes: SimpleNamespace) ->
     assert values["flicker_error"] == pytest.approx(2 * values["identity_drift"], rel=0.1)
 
 
-def test_frames_without_a_surface_are_left_out_and_one_frame_has_neither(shapes: SimpleNamespace) -> None:
-    truth = draw_points(shapes.sequence(*[shapes.sphere(0.5)] * 3), 500, (0, 0))
-    holed = draw_points(shapes.sequence(shapes.sphere(0.5), shapes.EMPTY, shapes.sphere(0.5)), 500, (0, 0))
-    assert np.isfinite(constancy(holed, truth)["identity_drift"])
-    assert np.isnan(constancy(holed, truth)["flicker"])  # each pair of neighbours has an empty one
+def test_a_pair_with_a_frame_without_surface_costs_what_such_a_frame_costs(shapes: SimpleNamespace) -> None:
+    ball, empty = shapes.sphere(0.5), shapes.EMPTY
+    truth = draw_points(shapes.sequence(*[ball] * 3), 500, (0, 0))
+    holed = draw_points(shapes.sequence(ball, empty, ball), 500, (0, 0))
+    values = constancy(holed, truth)
+    assert values["flicker"] == values["flicker_error"] == FAILED_CHAMFER  # each pair of neighbours has an empty one
+    assert values["identity_drift"] == FAILED_CHAMFER / 2  # the last frame is the true one, point for point
+    headless = draw_points(shapes.sequence(empty, ball, ball), 500, (0, 0))
+    assert constancy(headless, truth)["identity_drift"] == FAILED_CHAMFER
     assert np.isnan(constancy(truth[:1], truth[:1])["identity_drift"])
+
+
+def test_failing_where_the_surface_flickers_does_not_pay(shapes: SimpleNamespace) -> None:
+    radii = (0.5, 0.6, 0.5, 0.6, 0.5)
+    truth = draw_points(shapes.sequence(*[shapes.sphere(0.5)] * 5), 500, (0, 0))
+    shaking = [shapes.sphere(radius) for radius in radii]
+    holed = [shapes.EMPTY if radius > 0.5 else ball for radius, ball in zip(radii, shaking, strict=True)]
+    seen, gone = (constancy(draw_points(shapes.sequence(*side), 500, (0, 1)), truth) for side in (shaking, holed))
+    assert all(gone[name] > seen[name] for name in ("identity_drift", "flicker", "flicker_error"))

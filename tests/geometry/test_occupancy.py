@@ -4,7 +4,8 @@ import igl
 import numpy as np
 import pytest
 
-from sculpt4d.geometry.occupancy import occupancy
+from sculpt4d.geometry import occupancy as occupancy_module
+from sculpt4d.geometry.occupancy import BEYOND, occupancy, occupancy_beyond
 from sculpt4d.geometry.watertight import watertight
 from sculpt4d.types import Mesh
 
@@ -61,3 +62,34 @@ def test_a_mesh_larger_than_the_grid_fills_it():
 def test_nothing_is_inside_an_empty_or_flat_mesh():
     assert not occupancy(Mesh(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32)), 8).any()
     assert not occupancy(Mesh(np.zeros((3, 3), np.float32), np.array([[0, 1, 2]], np.int32)), 8).any()
+
+
+def test_nothing_lies_beyond_while_no_centre_out_there_is_reached():
+    inside = [cube(2.0), sphere(1.0), cube(2 + 1.9 / 8), Mesh(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32))]
+    assert occupancy_beyond(inside, 8) == (0, 0)  # the first centres outside stand half a cell, 1/8, off
+    flat = Mesh(cube(9.0).vertices * np.array([1, 1, 0], np.float32), cube(9.0).faces)
+    assert occupancy_beyond([flat], 8) == (0, 0)
+
+
+@pytest.mark.parametrize("side", [3.0, 5.0, 64.0, 1000.0, 2.0**40])
+def test_a_cube_of_any_size_holds_its_cells_less_those_of_the_box(side):
+    cells = side**3 * 4**3 - 8**3
+    assert occupancy_beyond([cube(side)], 8).either == pytest.approx(cells, rel=0.15 if side > 5 else 1e-9)
+
+
+def test_solids_beyond_unite_and_intersect():
+    one, two = cube(1.0, (1.0, 0, 0)), cube(1.0, (1.25, 0, 0))  # [0.5, 1.5] and [0.75, 1.75]: four cells a half
+    assert occupancy_beyond([one, two], 8) == (3 * 16, 2 * 16)
+    assert occupancy_beyond([one, cube(1.0)], 8) == (2 * 16, 0)
+    assert occupancy_beyond([cube(1.0, (x, 0, 0)) for x in (-2.0, 2.0)], 8) == (2 * 64, 0)
+
+
+def test_the_lattice_beyond_is_bounded(monkeypatch):
+    """However large or however far apart."""
+    sizes, real = [], occupancy_module.winding_grid
+    monkeypatch.setattr(
+        occupancy_module, "winding_grid", lambda soup, shape: sizes.append(np.prod(shape)) or real(soup, shape)
+    )
+    for mesh in (cube(50.0), cube(1e6), cube(1e30), join(cube(1.0, (-1e5, 0, 0)), cube(1.0, (1e5, 1e5, 1e5)))):
+        occupancy_beyond([mesh], 8)
+    assert len(sizes) == 4 and max(sizes) <= BEYOND * 8**3
