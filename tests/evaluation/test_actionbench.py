@@ -182,7 +182,7 @@ def test_the_truth_as_a_prediction_does_not_fall_below_its_floor(shapes: SimpleN
         judge = bench.judge(truth)
         scores, floor = judge.score(truth), judge.floor()
         for name, least in floor.values.items():
-            assert np.isnan(least) or 0.9 * least < scores[name] < 1.2 * least
+            assert np.isnan(least) or scores[name] > 0.9 * least
 
 
 def test_changed_faces_have_no_cd_m_and_an_empty_frame_is_refused(shapes: SimpleNamespace) -> None:
