@@ -16,7 +16,7 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 PERCENT = {  # kept products at 16 frames of 32 blocks
     "blockmask_decay": 35.23,
     "motion_adaptive": 35.23,
-    "learned": 32.74,
+    "learned": 71.95,
     "no_anchor": 30.37,
     "fixed_stride": 29.69,
     "aggressive": 23.67,
