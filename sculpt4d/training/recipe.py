@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import lightning
+from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from sculpt4d.data.files import write_json
@@ -45,10 +47,18 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def keep_recipe(folder: Path, cfg: DictConfig) -> None:
-    """Writes down what is trained in a run's folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / FILE, _whole(cfg))
+class KeepRecipe(Callback):
+    """Writes down in a run's folder what is trained there, before its first checkpoint."""
+
+    def __init__(self, folder: Path, cfg: DictConfig) -> None:
+        self.path, self.content = folder / FILE, _whole(cfg)
+
+    def on_save_checkpoint(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if trainer.is_global_zero:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(self.path, self.content)
 
 
 def check_recipe(folder: Path, cfg: DictConfig) -> None:

@@ -23,7 +23,7 @@ from sculpt4d.training.autoencoder import AutoencoderModule
 from sculpt4d.training.callbacks import LastLosses, TrainedAverage, whole
 from sculpt4d.training.latents import LatentDataset, encode_dataset
 from sculpt4d.training.module import FlowModule
-from sculpt4d.training.recipe import check_recipe, keep_recipe, recipe
+from sculpt4d.training.recipe import KeepRecipe, check_recipe, recipe
 from sculpt4d.training.resume import TrainedOnly, last_checkpoint
 from sculpt4d.training.steps import step_generator
 from sculpt4d.training.strategies import keep_gathered
@@ -86,15 +86,14 @@ def fit_stage(cfg: DictConfig) -> tuple[float, str]:
     module, encode = build_module(cfg)
     data: ClipDataModule = instantiate(cfg.data.module, encode=encode)
     average, measured = TrainedAverage(cfg.stage.average), LastLosses()
-    callbacks = [average, measured, TrainedOnly(description), *(instantiate(c) for c in (cfg.callbacks or {}).values())]
+    kept = [TrainedOnly(description), KeepRecipe(output, cfg)]
+    callbacks = [average, measured, *kept, *(instantiate(c) for c in (cfg.callbacks or {}).values())]
     logger = [instantiate(entry, save_dir=str(output)) for entry in (cfg.logger or {}).values()]
     trainer: lightning.Trainer = instantiate(
         cfg.trainer, callbacks=callbacks, logger=logger, max_steps=cfg.stage.steps, default_root_dir=str(output)
     )
     for entry in trainer.loggers:
         entry.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
-    if trainer.is_global_zero:
-        keep_recipe(output, cfg)
     if resumed is not None:
         log.info("resuming %s from %s", cfg.stage.name, resumed)
     started = time.perf_counter()
