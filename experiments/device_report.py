@@ -8,7 +8,6 @@ other. --small measures the same parts at sizes that a CPU finishes in a minute:
 
 import argparse
 import json
-import os
 import platform
 import shlex
 import subprocess
@@ -20,6 +19,8 @@ from typing import Any
 
 import torch
 from rich.progress import track
+
+from sculpt4d.data.files import write_json
 
 PAPER = ["--tokens", "4096", "--block", "128", "--heads", "16", "--width", "128"]
 EXACT = ["--tokens", "1024", "--block", "128", "--heads", "4", "--width", "64"]
@@ -81,9 +82,7 @@ def main(given: Sequence[str] | None = None) -> None:
         "parts": found,
     }
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    partial = options.output.with_suffix(".partial")
-    partial.write_text(json.dumps(report, indent=1))
-    os.replace(partial, options.output)
+    write_json(options.output, report)
     failed = [name for name, result in found.items() if "failed" in result]
     print(f"{options.output}: {len(found) - len(failed)} parts measured, failed: {', '.join(failed) or 'none'}")
 

@@ -3,7 +3,7 @@
 import itertools
 import math
 import textwrap
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from experiments.budgets import differing as other_budget
 from experiments.results import Run
 from experiments.table import Figure
 from sculpt4d.evaluation.objects import differing as other_objects
+from sculpt4d.training.recipe import flat
 
 UNCOMPARED = {  # other points of the same surfaces; what a model reads of the same objects
     "protocol": {"seed"},
@@ -113,7 +114,7 @@ def _differing(mine: Run, theirs: Run, rule: str) -> str:
         return f"{first} and {other}" if first != other else ""
     skipped = UNCOMPARED.get(rule, set())
     sides = [
-        dict(_flat({name: value for name, value in side.items() if name not in skipped})) for side in (first, other)
+        dict(flat({name: value for name, value in side.items() if name not in skipped})) for side in (first, other)
     ]
     names = sides[0].keys() | sides[1].keys() if rule == "protocol" else sides[0].keys() & sides[1].keys()
     if not names and any(sides):
@@ -121,15 +122,6 @@ def _differing(mine: Run, theirs: Run, rule: str) -> str:
     pairs = {name: [side.get(name) for side in sides] for name in sorted(names)}
     told = [f"{name} {_short(one)} and {_short(two)}" for name, (one, two) in pairs.items() if one != two]
     return ", ".join(told[:4])
-
-
-def _flat(entry: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted names and values of nested settings."""
-    for name, value in entry.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def _short(value: Any) -> str:

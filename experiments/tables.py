@@ -4,7 +4,6 @@ python -m experiments.tables [--output FOLDER] [--results FOLDER ...] [--wandb F
 """
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from experiments.present import tables_of
 from experiments.results import ROOT
 from experiments.table import FORMATS, Table
 from experiments.wandb_run import log_tables
+from sculpt4d.data.files import write_text
 
 COMPARISONS = {
     "main": table_main.COMPARISON,
@@ -76,9 +76,7 @@ def every_table(sources: Sequence[Path] = ()) -> dict[str, Table]:
 def write(path: Path, text: str) -> None:
     """A file that appears whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(f"{text}\n")
-    os.replace(partial, path)
+    write_text(path, f"{text}\n")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
-"""Small files that appear whole or not at all."""
+"""Small files that appear whole or not at all, and the hash of any file."""
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -14,6 +15,12 @@ def write_text(path: Path, text: str) -> None:
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with open(path, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def write_json(path: Path, content: Mapping[str, object]) -> None:

@@ -4,12 +4,12 @@ import base64
 import html
 import io
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
 
+from sculpt4d.data.files import write_text
 from sculpt4d.data.verify_masks import Snapshot
 from sculpt4d.data.verify_report import ObjectReport
 
@@ -37,7 +37,7 @@ def write_page(path: Path, reports: Sequence[ObjectReport], sampled: str) -> Non
     page = (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{verdict}</title><style>{STYLE}</style>{body}</html>"
     )
-    _write(path, page)
+    write_text(path, page)
 
 
 def write_json(path: Path, reports: Sequence[ObjectReport]) -> None:
@@ -52,7 +52,9 @@ def write_json(path: Path, reports: Sequence[ObjectReport]) -> None:
         }
         for report in reports
     ]
-    _write(path, json.dumps({"clean": not any(report.findings for report in reports), "objects": content}, indent=1))
+    write_text(
+        path, json.dumps({"clean": not any(report.findings for report in reports), "objects": content}, indent=1)
+    )
 
 
 def _section(report: ObjectReport) -> str:
@@ -75,10 +77,3 @@ def _figure(snapshot: Snapshot) -> str:
     source = base64.b64encode(stored.getvalue()).decode()
     label = f"frame {snapshot.frame}, view {snapshot.view}"
     return f"<figure><img alt='{label}' src='data:image/png;base64,{source}'><figcaption>{label}</figcaption></figure>"
-
-
-def _write(path: Path, content: str) -> None:
-    """Whole or not at all."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(content)
-    os.replace(draft, path)

@@ -1,9 +1,8 @@
-"""Files of the networks that judge pictures: found on this machine, hashed, read as plain tensors, never run.
+"""Files of the networks that judge pictures: found on this machine, read as plain tensors, never run.
 
 Nothing is fetched unless that was asked for, and nothing is measured with weights that do not fit.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -35,12 +34,6 @@ def find_file(location: str | None, names: Sequence[str], remedy: str, download:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: {remedy}")
     return path
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_tensors(path: Path, rename: Callable[[str], str | None]) -> dict[str, Tensor]:

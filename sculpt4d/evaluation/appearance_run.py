@@ -17,13 +17,13 @@ from omegaconf import DictConfig, OmegaConf
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sculpt4d.data.executors_progress import shown
+from sculpt4d.data.files import file_digest
 from sculpt4d.evaluation.appearance import DEFINITIONS, PERFECT, Appearance, Judge
 from sculpt4d.evaluation.appearance_draw import Drawing, draw_object
 from sculpt4d.evaluation.appearance_fvd import TOO_FEW, frechet_distance
 from sculpt4d.evaluation.appearance_i3d import SHORTEST
-from sculpt4d.evaluation.appearance_networks import digest
 from sculpt4d.evaluation.appearance_objects import Looked, compare_object, find_sides, measured
-from sculpt4d.evaluation.folders import UNKNOWN, Measurement, refuse_nothing, summarize_measured
+from sculpt4d.evaluation.folders import UNKNOWN, Measurement, record_of, refuse_nothing, summarize_measured
 from sculpt4d.evaluation.holdout import settings_key, write_json
 from sculpt4d.evaluation.pairing import pair_objects
 from sculpt4d.evaluation.protocol import Protocol
@@ -63,7 +63,7 @@ def evaluate_appearance(cfg: DictConfig, names: Sequence[str] | None = None) -> 
             f"protocol={protocol.name} places no meshes before they are drawn: use sculpt4d, holdout or none"
         )
     cameras, files = settings.views(), settings.find_networks()
-    hashes = {name: {file.name: digest(file) for file in found} for name, found in files.items()}
+    hashes = {name: {file.name: file_digest(file) for file in found} for name, found in files.items()}
     predictions, truth = (Path(to_absolute_path(str(side))) for side in (cfg.predictions, cfg.ground_truth))
     method = cfg.method or predictions.name
     output = Path(to_absolute_path(str(cfg.output or Path(cfg.paths.runs) / "evaluate" / f"{method}_{NAME}")))
@@ -93,17 +93,8 @@ def evaluate_appearance(cfg: DictConfig, names: Sequence[str] | None = None) -> 
     found = Measurement(entries, dict(sorted(failed.items())), pairs.objects, pairs.without_ground_truth)
     numbers, absent = _numbers(found, list(results.values()), settings)
     record = {
-        "method": method,
-        "objects": len(found.measured),
-        "success_rate": found.success_rate,
-        "failed_objects": dict(found.failed),
-        "without_ground_truth": list(found.without_ground_truth),
-        **numbers,
+        **record_of(found, numbers, method, protocol.seed),
         "absent": absent,
-        "spread": dict.fromkeys(numbers["mean"], float("nan")),
-        "seeds": [protocol.seed],
-        "frames": sum(entry.frames for entry in found.measured),
-        "failures": sum(entry.failed_frames for entry in found.measured),
         "protocol": {**constants, "definitions": dict(DEFINITIONS)},
         "settings": {"protocol": constants, "data": {"ground_truth": str(cfg.ground_truth)}, "frames": None},
         "predictions": str(cfg.predictions),
@@ -112,9 +103,6 @@ def evaluate_appearance(cfg: DictConfig, names: Sequence[str] | None = None) -> 
         "seconds": round(time.perf_counter() - started, 1),
         "versions": versions(),
         "hardware": {**hardware(), "device": device},
-        "per_object": [
-            {**asdict(entry), "samples": {protocol.seed: {"values": entry.values}}} for entry in found.measured
-        ],
     }
     write_json(output / "metrics.json", record)
     for name, reason in found.failed.items():

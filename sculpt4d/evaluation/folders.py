@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from sculpt4d.data.executors import Executor
 from sculpt4d.data.executors_progress import shown
+from sculpt4d.data.files import file_digest
 from sculpt4d.evaluation.actionbench import ActionBench
 from sculpt4d.evaluation.holdout import settings_key, write_json
 from sculpt4d.evaluation.layouts import Found, files_of, find_motions
@@ -160,9 +161,25 @@ def files_digest(files: Sequence[Path]) -> str:
     """Hash of the contents of files, in order."""
     digest = hashlib.sha256()
     for file in files:
-        with open(file, "rb") as opened:
-            digest.update(hashlib.file_digest(opened, "sha256").digest())
+        digest.update(bytes.fromhex(file_digest(file)))
     return digest.hexdigest()[:16]
+
+
+def record_of(found: Measurement, numbers: Mapping[str, Any], method: str, seed: int) -> dict[str, Any]:
+    """What metrics.json says of the objects, whatever was measured of them."""
+    return {
+        "method": method,
+        "objects": len(found.measured),
+        "success_rate": found.success_rate,
+        "failed_objects": dict(found.failed),
+        "without_ground_truth": list(found.without_ground_truth),
+        **numbers,
+        "spread": dict.fromkeys(numbers["mean"], float("nan")),
+        "seeds": [seed],
+        "frames": sum(entry.frames for entry in found.measured),
+        "failures": sum(entry.failed_frames for entry in found.measured),
+        "per_object": [{**asdict(entry), "samples": {seed: {"values": entry.values}}} for entry in found.measured],
+    }
 
 
 def summarize_measured(measured: Sequence[Measured]) -> dict[str, dict[str, float]]:

@@ -4,7 +4,6 @@ import hashlib
 import json
 import logging
 import math
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -16,6 +15,7 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torchmetrics import Metric
 
+from sculpt4d.data.files import write_text
 from sculpt4d.evaluation.protocol import Judge, Protocol
 from sculpt4d.types import Clip, MeshSequence
 
@@ -191,12 +191,7 @@ def read_result(path: Path, digest: str) -> Result | None:
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
     """Writes strict JSON (NaN becomes null), whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        part.write_text(json.dumps(_plain(record), indent=1, allow_nan=False))
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_text(path, json.dumps(_plain(record), indent=1, allow_nan=False))
 
 
 def _plain(value: Any) -> Any:

@@ -1,6 +1,5 @@
 """Configuration to objects, the holdout or foreign output measured, one metrics.json: what evaluate.py calls."""
 
-import hashlib
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,10 +13,11 @@ from hydra.utils import instantiate, to_absolute_path
 from omegaconf import DictConfig, OmegaConf
 
 from sculpt4d.data.dataset import ClipSettings, holdout_clips, split_names
+from sculpt4d.data.files import file_digest
 from sculpt4d.data.lock import alone
 from sculpt4d.data.store import read_record
 from sculpt4d.evaluation.appearance_run import evaluate_appearance, measures_appearance
-from sculpt4d.evaluation.folders import measure_folders, refuse_nothing, summarize_measured
+from sculpt4d.evaluation.folders import measure_folders, record_of, refuse_nothing, summarize_measured
 from sculpt4d.evaluation.holdout import Case, evaluate_cases, write_json
 from sculpt4d.evaluation.metrics import FAILED_CHAMFER
 from sculpt4d.evaluation.nearest import choose
@@ -82,18 +82,8 @@ def evaluate_folders(cfg: DictConfig) -> float:
         chosen_names(cfg.objects, truth),
     )
     numbers = summarize_measured(found.measured)
-    frames, failures = (sum(getattr(entry, name) for entry in found.measured) for name in ("frames", "failed_frames"))
     record = {
-        "method": method,
-        "objects": len(found.measured),
-        "success_rate": found.success_rate,
-        "failed_objects": dict(found.failed),
-        "without_ground_truth": list(found.without_ground_truth),
-        **numbers,
-        "spread": dict.fromkeys(numbers["mean"], float("nan")),
-        "seeds": [protocol.seed],
-        "frames": frames,
-        "failures": failures,
+        **record_of(found, numbers, method, protocol.seed),
         "open_frames": sum(entry.open_frames for entry in found.measured),
         "protocol": {**constants, "failed_chamfer": FAILED_CHAMFER, "definitions": protocol.definitions()},
         "settings": {**settings, "data": {"ground_truth": str(cfg.ground_truth)}, "frames": None},
@@ -103,9 +93,6 @@ def evaluate_folders(cfg: DictConfig) -> float:
         "seconds": round(time.perf_counter() - started, 1),
         "versions": versions(),
         "hardware": hardware(),
-        "per_object": [
-            {**asdict(entry), "samples": {protocol.seed: {"values": entry.values}}} for entry in found.measured
-        ],
     }
     write_json(output / "metrics.json", record)
     for name, reason in found.failed.items():
@@ -113,7 +100,7 @@ def evaluate_folders(cfg: DictConfig) -> float:
     show_folders(found, numbers, f"{method}, protocol {protocol.name}")
     log.info("metrics: %s", output / "metrics.json")
     refuse_nothing(found, output / "metrics.json")
-    log_metrics(cfg, output, {**numbers["mean"], "failures": failures, "failed_objects": len(found.failed)})
+    log_metrics(cfg, output, {**numbers["mean"], "failures": record["failures"], "failed_objects": len(found.failed)})
     return next(iter(numbers["mean"].values()))
 
 
@@ -234,7 +221,6 @@ def weight_hashes(cfg: DictConfig) -> dict[str, dict[str, str] | None]:
         files = sorted({tensor.file for tensor in source[1].tensors.values()}) if source else []
         for file in files:
             if file not in digests:
-                with open(file, "rb") as opened:
-                    digests[file] = hashlib.file_digest(opened, "sha256").hexdigest()
+                digests[file] = file_digest(file)
         hashes[part] = {file.name: digests[file] for file in files} if source else None
     return hashes

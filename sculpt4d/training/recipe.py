@@ -1,16 +1,13 @@
 """What the weights of a run depend on: written into them, and kept beside checkpoints, where only it goes on."""
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import lightning
-from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from sculpt4d.data.files import write_json
+from sculpt4d.data.files import file_digest
 
 FILE = "recipe.json"
 PLACES = {"root", "module", "source", "workers", "loaders"}  # of the data: where they are and who makes them
@@ -41,26 +38,6 @@ def known(place: Any) -> str | None:
     return file_digest(Path(place)) if Path(str(place)).is_file() else str(place)
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with open(path, "rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
-class KeepRecipe(Callback):
-    """Writes down in a run's folder what is trained there, before its first checkpoint."""
-
-    def __init__(self, folder: Path, cfg: DictConfig) -> None:
-        self.path, self.content = folder / FILE, _whole(cfg)
-
-    def on_save_checkpoint(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        if trainer.is_global_zero:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(self.path, self.content)
-
-
 def check_recipe(folder: Path, cfg: DictConfig) -> None:
     """Raises ValueError when the folder holds a run with other settings, data, start or frozen weights, naming them.
 
@@ -70,10 +47,10 @@ def check_recipe(folder: Path, cfg: DictConfig) -> None:
     if not path.is_file():
         return
     try:
-        before = dict(_flat(json.loads(path.read_text())))
+        before = dict(flat(json.loads(path.read_text())))
     except ValueError as error:
         raise ValueError(f"{path} is not readable ({error}): delete {folder} to start again") from error
-    now = dict(_flat(json.loads(json.dumps(_whole(cfg)))))
+    now = dict(flat(json.loads(json.dumps(compared(cfg)))))
     names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
     if names:
         told = ", ".join(f"{name} {before.get(name)} -> {now.get(name)}" for name in names[:4])
@@ -84,7 +61,8 @@ def check_recipe(folder: Path, cfg: DictConfig) -> None:
         )
 
 
-def _whole(cfg: DictConfig) -> dict[str, Any]:
+def compared(cfg: DictConfig) -> dict[str, Any]:
+    """What two runs of one folder must have in common."""
     kept = recipe(cfg)
     kept["data"] = {key: value for key, value in kept["data"].items() if key not in PLACES}
     kept["data"]["folder"] = Path(cfg.data.root).name
@@ -100,9 +78,10 @@ def _below(part: str, cfg: DictConfig) -> str | None:
     return "an earlier stage" if place and Path(str(place)) == own else known(place)
 
 
-def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names and values of nested settings."""
     for key, value in content.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

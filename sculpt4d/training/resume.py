@@ -7,6 +7,10 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
+from omegaconf import DictConfig
+
+from sculpt4d.data.files import write_json
+from sculpt4d.training.recipe import FILE, compared
 
 log = logging.getLogger(__name__)
 KEY = "sculpt4d"
@@ -27,6 +31,20 @@ class TrainedOnly(Callback):
         frozen = {name for name, value in pl_module.named_parameters() if not value.requires_grad}
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k not in frozen}
         checkpoint[KEY] = self.description
+
+
+class KeepRecipe(Callback):
+    """Writes down in a run's folder what is trained there, before its first checkpoint."""
+
+    def __init__(self, folder: Path, cfg: DictConfig) -> None:
+        self.path, self.content = folder / FILE, compared(cfg)
+
+    def on_save_checkpoint(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if trainer.is_global_zero:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(self.path, self.content)
 
 
 def last_checkpoint(folder: Path, description: dict[str, Any]) -> Path | None:

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import platform
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from sculpt4d.data.datamodule import ClipDataModule
 from sculpt4d.data.dataset import ClipDataset
+from sculpt4d.data.files import write_json
 from sculpt4d.generation.parts import STAGE, base_names, build_denoiser, build_vae, find_weights, temporal_names
 from sculpt4d.model.layout import PARTS
 from sculpt4d.model.weights import save_weights
@@ -23,8 +23,8 @@ from sculpt4d.training.autoencoder import AutoencoderModule
 from sculpt4d.training.callbacks import LastLosses, TrainedAverage, whole
 from sculpt4d.training.latents import LatentDataset, encode_dataset
 from sculpt4d.training.module import FlowModule
-from sculpt4d.training.recipe import KeepRecipe, check_recipe, recipe
-from sculpt4d.training.resume import TrainedOnly, last_checkpoint
+from sculpt4d.training.recipe import check_recipe, recipe
+from sculpt4d.training.resume import KeepRecipe, TrainedOnly, last_checkpoint
 from sculpt4d.training.steps import step_generator
 from sculpt4d.training.strategies import keep_gathered
 
@@ -225,6 +225,4 @@ def write_metrics(
         },
         "hardware": {"machine": platform.processor() or platform.machine(), "threads": torch.get_num_threads()},
     }
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(record, indent=1))
-    os.replace(partial, path)
+    write_json(path, record)
