@@ -17,9 +17,12 @@ from sculpt4d.evaluation.published import GEOMETRY, Published
 SEEDS = (0, 1, 2)
 NONE = "-"
 GEOMETRIC = {name: GEOMETRY[name] for name in ("chamfer", "iou", "fscore")}
-TEMPORAL = {name: GEOMETRY[name] for name in ("volume_jitter_error", "centroid_jitter_error")}
+TEMPORAL = {name: GEOMETRY[name] for name in ("volume_jitter_error", "centroid_jitter_error")} | {
+    "identity_drift": "identity drift ↓"
+}
 APPEARANCE_QUANTITIES = {"lpips": "LPIPS ↓", "clip": "CLIP ↑", "fvd": "FVD ↓"}
 COMPUTE = {"compute": "compute (TMAC)"}
+LOSS = {"loss": "held-out loss ↓"}
 ALIKE = (
     "Published rows are of the full-size model on the papers' own data, by protocols whose constants are not all "
     "known; they are not comparable with measured ones.",

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.stats import t as student
 
 from experiments.budgets import budget
-from experiments.comparison import GEOMETRIC, NONE, Comparison
+from experiments.comparison import GEOMETRIC, LOSS, NONE, TEMPORAL, Comparison
 from experiments.rows import Row, standard_error
 from experiments.table import Cell, Figure, Table
 
@@ -15,7 +15,11 @@ CONFIDENCE = 0.95
 
 
 def differences(comparison: Comparison, rows: Mapping[str, Row]) -> Table:
-    """A line for every row and quantity that the paper and we have: row minus reference, theirs and ours."""
+    """A line for every row and quantity that the paper or we have: row minus reference, theirs and ours.
+
+    Jitter and drift are left out where rows differ in length, as they are not comparable then.
+    """
+    compared = GEOMETRIC | LOSS | ({} if "frames" in comparison.free else TEMPORAL)
     paper = comparison.published
     by_label = {entry.label: rows[name] for entry in comparison.entries if (name := entry.variant) and name in rows}
     reference = comparison.reference
@@ -25,7 +29,7 @@ def differences(comparison: Comparison, rows: Mapping[str, Row]) -> Table:
         if entry.label == reference or entry.variant is None:
             continue
         for quantity, heading in comparison.quantities.items():
-            if quantity not in GEOMETRIC:
+            if quantity not in compared:
                 continue
             theirs = paper.rows.get(entry.label, {}).get(quantity)
             digits = paper.decimals.get(quantity, paper.digits)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sculpt4d.evaluation.objects import Objects, failures, read_objects
+from sculpt4d.training.sweep_plan import key_of
 
 ROOT = Path(__file__).resolve().parents[1]
 FROZEN = ("vae", "denoiser")  # parts below the temporal layers
@@ -21,8 +22,9 @@ class Run:
     sweep, seed (of training): None where evaluate.py wrote the file. objects: measured ones; failed: object to reason;
     failures: frames without a surface; named: None in files that name no objects. mean, error: by quantity, error over
     objects. floor: the truth against itself. loss: validation losses by name. Of sweeps `mean` has the "compute" of one
-    evaluation of the denoiser, in TMAC; of clips of our own the "minutes" each took. frozen: by part, the hashes of its
-    weights. overrides: of "train" and "evaluate", by key; given: keys that the command line of the sweep named.
+    evaluation of the denoiser, in TMAC, and the "loss" of held-out clips; of clips of our own the "minutes" each took.
+    frozen: by part, the hashes of its weights. overrides: of "train" and "evaluate", by key; given: keys that the
+    command line of the sweep named.
     """
 
     file: Path
@@ -103,7 +105,8 @@ def _of_sweep(file: Path, record: Mapping[str, Any]) -> Run:
         objects=record["objects"],
         failed=failures(record),
         failures=record["failures"],
-        mean=_numbers(record["mean"]) | {"compute": _number(record["attention"]["tmac"])},
+        mean=_numbers(record["mean"])
+        | {"compute": _number(record["attention"]["tmac"]), "loss": _number(record["loss"].get("val/loss"))},
         error=_numbers(record["error"]),
         floor=_numbers(record["floor"]),
         loss=_numbers(record["loss"]),
@@ -143,11 +146,6 @@ def _of_evaluation(file: Path, record: Mapping[str, Any]) -> Run:
         overrides={},
         given=frozenset(),
     )
-
-
-def key_of(override: str) -> str:
-    """The key that an override of Hydra's changes, adds or removes."""
-    return override.lstrip("+~").partition("=")[0]
 
 
 def _hashes(parts: Mapping[str, Mapping[str, str] | None]) -> dict[str, tuple[str, ...]]:

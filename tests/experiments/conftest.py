@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 PROTOCOL = {"name": "holdout", "radius": 0.02, "points": 10000, "seed": 0}
-QUANTITIES = ("chamfer", "iou", "fscore", "volume_jitter_error", "centroid_jitter_error")
+QUANTITIES = ("chamfer", "iou", "fscore", "volume_jitter_error", "centroid_jitter_error", "identity_drift")
 Leave = Callable[..., Path]
 
 

@@ -83,6 +83,24 @@ def test_differences_are_taken_seed_by_seed(sweep: Leave):
     assert line[4:] == ("3", "reversed")
 
 
+def test_what_only_we_measured_is_compared_too(sweep: Leave):
+    for seed in range(3):
+        sweep("masks", "blockmask_decay", seed)
+        folder = sweep("masks", "full", seed, loss={"val/loss": 1.0 + 0.01 * (seed + 9)})
+    lines = {cells[:2]: cells[2:] for cells in tables_of(table_a1_masks.COMPARISON, [folder])["differences"].rows}
+    published, measured, seeds, word = lines["E: Full attention", "held-out loss ↓"]
+    assert isinstance(measured, Figure) and measured.text() == "+0.1000 ± 0.0058"
+    assert (published, seeds, word) == ("-", "3", "differs, the paper has none")
+    assert lines["E: Full attention", "identity drift ↓"][-1] == "undecided"
+    assert ("A: w/o attention sink", "held-out loss ↓") not in lines  # neither the paper nor we have it
+
+
+def test_clips_of_other_lengths_are_not_compared_in_jitter(sweep: Leave):
+    sweep("length", "blockmask_decay_frames8")
+    table = tables_of(table_a4_length.COMPARISON, [sweep("length", "blockmask_decay_frames4", frames=4)])["differences"]
+    assert {cells[1] for cells in table.rows} == {"Chamfer ↓", "IoU ↑", "F-score ↑"}
+
+
 def test_a_difference_that_the_paper_prints_as_none_is_none(sweep: Leave):
     table = tables_of(table_a4_length.COMPARISON, [sweep("length", "blockmask_decay_frames8")])["differences"]
     line = next(cells for cells in table.rows if cells[:2] == ("8 frames", "F-score ↑"))
