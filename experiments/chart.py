@@ -143,11 +143,15 @@ class _Axes:
             self.taken.append((x - 10, min(high, y - 10), x + 10, max(low, y + 10)))
 
     def _names(self) -> None:
-        """Every name on the first side of its point where nothing else is."""
+        """Every name on the first side of its point, or end of its error bar, where nothing else is."""
         for point in self.panel.points:
             if point.name:
                 x, y = self.place(point.x, point.y)
+                reach = 0.0 if math.isnan(point.error) else point.error
+                low, high = (self.place(point.x, point.y + sign * reach)[1] for sign in (-1, 1))
                 sides = [(x + 18, y, "lm"), (x - 18, y, "rm"), (x, y - 18, "mb"), (x, y + 18, "mt")]
+                sides += [(x, high - 14 - 28 * step, "mb") for step in range(3)]
+                sides += [(x, low + 14 + 28 * step, "mt") for step in range(3)]
                 sides += [(x + 18, y + 24 * step, "lm") for step in (-1, 1, -2, 2, -3, 3)]
                 boxes = [self.pen.textbbox((a, b), point.name, _font(), anchor) for a, b, anchor in sides]
                 free = [index for index, box in enumerate(boxes) if self._is_free(box)]

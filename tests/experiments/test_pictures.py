@@ -1,5 +1,6 @@
 """Charts: ticks cover the data, points are where their figures are, an empty panel says so."""
 
+import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -8,10 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image, ImageColor
+from PIL import Image, ImageColor, ImageDraw
 
 from experiments import plots, table_a1_masks, table_a4_length
-from experiments.chart import COLOURS, LEFT, SIDE, TOP, Panel, Point, Series, draw, ticks
+from experiments.chart import COLOURS, LEFT, SIDE, TOP, Panel, Point, Series, _Axes, draw, ticks
 from experiments.comparison import choose
 from experiments.results import read_runs
 
@@ -41,6 +42,19 @@ def test_points_lie_where_their_figures_are(tmp_path: Path):
     second = np.argwhere((pixels == ImageColor.getrgb(COLOURS[1])).all(-1)).mean(0)
     assert second == pytest.approx((TOP + 0.75 * SIDE, LEFT + 0.5 * SIDE), abs=2)
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_names_of_close_points_overlap_neither_each_other_nor_a_bar():
+    """Six masks as they were measured: their bars reach far beyond the distance between them."""
+    names = ("no_anchor", "fixed_stride", "aggressive", "conservative", "full", "blockmask_decay")
+    computes, distances = (1.334, 1.27, 1.296, 1.396, 1.534, 1.366), (0.1578, 0.1612, 0.1587, 0.1583, 0.1597, 0.1584)
+    points = (Point(x, y, 0.003, name) for x, y, name in zip(computes, distances, names, strict=True))
+    axes = _Axes(ImageDraw.Draw(Image.new("RGB", (2000, 2000))), Panel("p", "x", "y", (Series(tuple(points)),)), LEFT)
+    axes.draw()
+    assert len(axes.taken) == 12
+    for (a, b, c, d), (e, f, g, h) in itertools.combinations(axes.taken, 2):
+        bars = c - a == g - e == 20  # of two masks of nearly the same compute
+        assert bars or c <= e or g <= a or d <= f or h <= b
 
 
 def test_octaves_are_evenly_spaced(tmp_path: Path):
