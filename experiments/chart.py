@@ -133,22 +133,25 @@ class _Axes:
         if series.joined and len(places) > 1:
             self.pen.line(places, colour, 4)
         for point, (x, y) in zip(series.shown, places, strict=True):
-            reach = 0.0 if math.isnan(point.error) else point.error
-            low, high = (self.place(point.x, point.y + sign * reach)[1] for sign in (-1, 1))
-            if reach:
+            low, high = self._ends(point)
+            if low != high:
                 self.pen.line((x, low, x, high), colour, 3)
                 for end in (low, high):
                     self.pen.line((x - 8, end, x + 8, end), colour, 3)
             _mark(self.pen, x, y, colour, series.hollow)
             self.taken.append((x - 10, min(high, y - 10), x + 10, max(low, y + 10)))
 
+    def _ends(self, point: Point) -> tuple[float, float]:
+        """Rows of the lower and upper end of the error bar; without one, of the point."""
+        reach = 0.0 if math.isnan(point.error) else point.error
+        return self.place(point.x, point.y - reach)[1], self.place(point.x, point.y + reach)[1]
+
     def _names(self) -> None:
         """Every name on the first side of its point, or end of its error bar, where nothing else is."""
         for point in self.panel.points:
             if point.name:
                 x, y = self.place(point.x, point.y)
-                reach = 0.0 if math.isnan(point.error) else point.error
-                low, high = (self.place(point.x, point.y + sign * reach)[1] for sign in (-1, 1))
+                low, high = self._ends(point)
                 sides = [(x + 18, y, "lm"), (x - 18, y, "rm"), (x, y - 18, "mb"), (x, y + 18, "mt")]
                 sides += [(x, high - 14 - 28 * step, "mb") for step in range(3)]
                 sides += [(x, low + 14 + 28 * step, "mt") for step in range(3)]
