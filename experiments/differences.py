@@ -49,8 +49,8 @@ def differences(comparison: Comparison, rows: Mapping[str, Row]) -> Table:
         (
             "measured: mean over seeds of the difference of the two runs with the same seed, with its standard error. "
             f"holds, reversed: zero is outside Student's {100 * CONFIDENCE:.0f} % interval of that mean, on the side "
-            "of the paper or on the other; undecided: it is inside. One line in twenty lies outside by chance alone. "
-            "seeds: how many differences stand behind a verdict.",
+            "of the paper or on the other (differs: where the paper has no such difference); undecided: it is inside. "
+            "One line in twenty lies outside by chance alone. seeds: how many differences stand behind a verdict.",
             *budget(run for row in rows.values() for run in row.runs),
         ),
     )

@@ -15,6 +15,7 @@ from sculpt4d.evaluation.run import build_data
 from sculpt4d.training.run import fit
 from sculpt4d.training.sweep_job import perform
 from sculpt4d.training.sweep_plan import Composed, Job, Run, plan_sweep
+from sculpt4d.training.sweep_result import is_finished
 
 log = logging.getLogger(__name__)
 
@@ -58,11 +59,6 @@ def run_sweep(cfg: DictConfig, given: Sequence[str] = ()) -> float:
     if "table" in sweep:
         log.info("the table: %s", sweep.table)
     return best
-
-
-def is_finished(run: Run) -> bool:
-    """Whether the run's result was made with its present settings and weights."""
-    return run.result.is_file() and json.loads(run.result.read_text()).get("key") == run.key
 
 
 def build_all(jobs: Sequence[Job]) -> None:

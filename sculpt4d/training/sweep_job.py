@@ -11,17 +11,19 @@ from sculpt4d.data.lock import alone
 from sculpt4d.evaluation.run import evaluate
 from sculpt4d.training.run import fit
 from sculpt4d.training.sweep_plan import Job, Run, Training
-from sculpt4d.training.sweep_result import write_result
+from sculpt4d.training.sweep_result import is_finished, write_result
 
 log = logging.getLogger(__name__)
 
 
 def perform(job: Job) -> None:
-    """Leaves a result file for every run of the job; everything it says goes into the job's log."""
+    """Leaves a result file for every run of the job that has none; everything it says goes into the job's log."""
     with logged(job.log):
         try:
             weights = train_once(job.training) if job.training else None
             for run in job.runs:
+                if is_finished(run):
+                    continue
                 measure(job, run, weights)
         except Exception:
             log.exception("%s failed", job.name)

@@ -18,6 +18,11 @@ from sculpt4d.training.sweep_plan import Job, Run, plain, portable
 TERA = 1e12
 
 
+def is_finished(run: Run) -> bool:
+    """Whether the run's result was made with its present settings and weights."""
+    return run.result.is_file() and json.loads(run.result.read_text()).get("key") == run.key
+
+
 def write_result(job: Job, run: Run, cfg: DictConfig, weights: Path | None) -> None:
     """Gathers `run.result` from what training and evaluation left.
 

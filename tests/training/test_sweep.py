@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
-from sculpt4d.training.sweep_plan import Job, merge, plan_sweep
+from sculpt4d.training import sweep_job
+from sculpt4d.training.sweep_plan import Job, Run, merge, plan_sweep
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 SWEEPS = sorted(path.stem for path in (CONF / "sweep").glob("*.yaml"))
@@ -67,6 +68,20 @@ def test_tests_at_four_lengths_share_one_training(planned: Callable[..., list[Jo
         assert [cfg.frames for cfg in configs] == [4, 8, 16, 32]
         assert [cfg.data.prepare.frames for cfg in configs] == [4, 8, 16, 32]
         assert len({cfg.data.root for cfg in configs}) == 4
+
+
+def test_a_job_that_was_cut_off_keeps_the_results_it_left(
+    planned: Callable[..., list[Job]], monkeypatch: pytest.MonkeyPatch
+):
+    (job,) = planned("length", "seeds=[0]")
+    finished, *others = job.runs
+    finished.result.parent.mkdir(parents=True)
+    finished.result.write_text(json.dumps({"key": finished.key}))
+    measured: list[Run] = []
+    monkeypatch.setattr(sweep_job, "train_once", lambda training: None)
+    monkeypatch.setattr(sweep_job, "measure", lambda job, run, weights: measured.append(run))
+    sweep_job.perform(job)
+    assert measured == others
 
 
 def test_what_one_sweep_trained_serves_the_others(planned: Callable[..., list[Job]]):
