@@ -81,17 +81,23 @@ def generated(label: str, variant: str, options: str = "", trained: bool = False
     return Entry(label, variant, prepare=(train if trained else "") + make)
 
 
+def left_out(comparison: Comparison, run: Run) -> str:
+    """Why a run has no place in the table, in words; nothing where it has one."""
+    if run.sweep is not None:  # a variant of this name in another sweep may be another
+        known = any((entry.variant, entry.sweep) == (run.variant, run.sweep) for entry in comparison.entries)
+        return "" if known else f"no row is of {run.variant} of sweep={run.sweep}"
+    asked = comparison.quantities.keys() - {"minutes"}
+    return "" if asked & run.mean.keys() else f"has none of {', '.join(comparison.quantities)}"
+
+
 def choose(comparison: Comparison, runs: Iterable[Run]) -> dict[str, Row]:
     """Variant to row: of the runs those that belong here; outputs that evaluate.py measured do by their quantities.
 
     Raises ValueError for runs that were not measured alike, and where rows of one model differ in their budget.
     """
-    every = list(runs)
-    asked = comparison.quantities.keys() - {"minutes"}
-    chosen = [run for run in every if run.sweep is None and asked & run.mean.keys()]
-    ours = {entry.variant: entry.sweep for entry in comparison.entries if entry.variant and entry.sweep}
-    for variant, sweep in ours.items():  # a variant of this name in another sweep may be another
-        chosen += [run for run in every if (run.variant, run.sweep) == (variant, sweep)]
+    ours = [entry.variant for entry in comparison.entries if entry.variant and entry.sweep]
+    chosen = [run for run in runs if not left_out(comparison, run)]
+    chosen.sort(key=lambda run: ours.index(run.variant) if run.sweep else -1)
     rows = rows_of(chosen)
     refuse_mixed(list(rows.values()), comparison.free)
     refuse_budgets(run for run in chosen if run.variant in ours)  # other methods have models of their own

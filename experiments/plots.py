@@ -16,6 +16,7 @@ from experiments.chart import Panel, Point, Series, draw
 from experiments.comparison import GEOMETRIC, Comparison, choose
 from experiments.results import ROOT, default_sources, read_runs
 from experiments.rows import Row, standard_error
+from experiments.wandb_run import folder
 
 TRAINED = 16  # frames: of the published rows on length
 BIN = re.compile(r"val/loss_time_(\d\.\d+)")  # the bin's lower end
@@ -25,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Draws the pictures and says where they are."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sources", nargs="*", type=Path, metavar="source")
-    parser.add_argument("--output", type=Path, default=ROOT / "results" / "tables")
+    parser.add_argument("--output", type=folder, default=ROOT / "results" / "tables")
     given = parser.parse_args(arguments)
     try:
         drawn = draw_all(given.output, given.sources)

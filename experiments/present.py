@@ -1,14 +1,17 @@
 """A comparison as its tables, and the command line that prints them."""
 
 import argparse
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from experiments.comparison import Comparison, beside, choose
+from experiments.comparison import Comparison, beside, choose, left_out
 from experiments.differences import differences
-from experiments.results import default_sources, read_runs
+from experiments.results import Run, default_sources, read_runs
 from experiments.table import FORMATS, Table, add_styles
-from experiments.wandb_run import log_tables
+from experiments.wandb_run import add_wandb, log_tables
+
+LISTED = 4  # reasons in a line
 
 
 def tables_of(comparison: Comparison, sources: Sequence[Path] = ()) -> dict[str, Table]:
@@ -17,10 +20,23 @@ def tables_of(comparison: Comparison, sources: Sequence[Path] = ()) -> dict[str,
     sources: result files and folders of them; none: those of the comparison's sweeps. Raises FileNotFoundError or
     ValueError for files that cannot be read, and for runs that were not measured alike.
     """
-    places = sources or default_sources(comparison.sweeps)
-    rows = choose(comparison, read_runs(places))
-    tables = {"": beside(comparison, rows, places)}
+    found = {place: read_runs([place]) for place in sources or default_sources(comparison.sweeps)}
+    rows = choose(comparison, [run for runs in found.values() for run in runs])
+    shown = [place for place, runs in found.items() if not all(left_out(comparison, run) for run in runs)]
+    tables = {"": beside(comparison, rows, shown)}
     return tables if comparison.reference is None else tables | {"differences": differences(comparison, rows)}
+
+
+def unshown(comparisons: Iterable[Comparison], runs: Iterable[Run]) -> str:
+    """One line: which runs stand in none of these tables, and why not in the first; nothing where all stand in one."""
+    several = list(comparisons)
+    reasons: dict[str, list[str]] = {}
+    for run in runs:
+        if all(why := [left_out(comparison, run) for comparison in several]):
+            reasons.setdefault(why[0], []).append(str(run.file))
+    told = [f"{files[0]}{f' and {len(files) - 1} more' * (len(files) > 1)} ({why})" for why, files in reasons.items()]
+    more = f"; and {sum(map(len, list(reasons.values())[LISTED:]))} other files" if len(told) > LISTED else ""
+    return f"Not shown: {'; '.join(told[:LISTED])}{more}" if told else ""
 
 
 def present(description: str, comparison: Comparison, arguments: Sequence[str] | None) -> None:
@@ -30,17 +46,20 @@ def present(description: str, comparison: Comparison, arguments: Sequence[str] |
     told = f"result files and folders of them, of sweeps and of evaluate.py{swept}"
     parser.add_argument("sources", nargs="*", type=Path, metavar="source", help=told)
     add_styles(parser)
-    parser.add_argument("--wandb", type=Path, metavar="FOLDER", help="also as an offline W&B run in this folder")
+    add_wandb(parser)
     given = parser.parse_args(arguments)
     try:
         tables = tables_of(comparison, given.sources)
+        left = unshown([comparison], read_runs(given.sources))
         if given.sources and not any("measured" in row for row in tables[""].rows):
             raise ValueError(
                 f"nothing in {', '.join(map(str, given.sources))} belongs in this table, which shows "
-                f"{', '.join(comparison.quantities)}: name other files, or none"
+                f"{', '.join(comparison.quantities)}: name other files, or none. {left}"
             )
     except (OSError, ValueError) as error:
         parser.error(str(error))
+    if left:
+        print(left, file=sys.stderr)
     print("\n\n".join(map(FORMATS[given.style], tables.values())))
     if given.wandb:
         log_tables(given.wandb, {name or "table": table for name, table in tables.items()})

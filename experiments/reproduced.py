@@ -11,7 +11,7 @@ from pathlib import Path
 from scipy.stats import t as student
 
 from experiments.budgets import budget, differing, refuse_budgets
-from experiments.comparison import GEOMETRIC
+from experiments.comparison import GEOMETRIC, NONE
 from experiments.differences import CONFIDENCE
 from experiments.results import read_runs
 from experiments.rows import Row, refuse_mixed, rows_of
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def agreement(own: Path, other: Path) -> Table:
-    """A line for every variant of both and every quantity.
+    """A line for every variant of both and every quantity, and one for every variant that only one has.
 
     Raises FileNotFoundError or ValueError for files that cannot be read, runs that were not trained and measured alike,
     and when no variant is in both.
@@ -58,6 +58,8 @@ def agreement(own: Path, other: Path) -> Table:
         for quantity, heading in GEOMETRIC.items():
             pair = mine[name].figure(quantity), theirs[name].figure(quantity)
             lines.append((name, heading, *pair, verdict(mine[name], theirs[name], quantity) if same else OTHER_BASE))
+    for place, rows, others in ((own, mine, theirs), (other, theirs, mine)):
+        lines += [(name, *(NONE,) * 3, f"not compared: in {place} alone") for name in rows if name not in others]
     return Table(
         f"Agreement of {own.name} and {other.name}",
         ("variant", "quantity", "own", "other", "verdict"),

@@ -1,6 +1,5 @@
 """Result files: what a sweep leaves for each run (`<variant>_seed<k>.json`), and the metrics.json of evaluate.py."""
 
-import json
 import math
 import os
 from collections.abc import Iterable, Mapping
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sculpt4d.evaluation.objects import Objects, failures, read_objects
+from sculpt4d.evaluation.records import number, numbers, part, read_record
 from sculpt4d.training.sweep_plan import key_of
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -82,65 +82,61 @@ def _files(source: Path) -> list[Path]:
 
 
 def _read(file: Path) -> Run:
-    try:
-        record = json.loads(file.read_text())
+    def run(record: dict[str, Any]) -> Run:
         return _of_sweep(file, record) if "sweep" in record else _of_evaluation(file, record)
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{file} is not a result file of a sweep or of evaluate.py ({type(error).__name__}: {error}): remove it, "
-            "or name the right one"
-        ) from error
+
+    return read_record(file, "a result file of a sweep or of evaluate.py", run)
 
 
-def _of_sweep(file: Path, record: Mapping[str, Any]) -> Run:
+def _of_sweep(file: Path, record: dict[str, Any]) -> Run:
+    loss, given = numbers(record, "loss"), part({"overrides": {}} | record, "overrides")
     return Run(
         file=file,
-        sweep=record["sweep"],
-        variant=record["variant"],
-        seed=int(record["seed"]),
-        model=record["model"],
-        steps=record["steps"],
-        frames=record["frames"],
-        trained_frames=record["trained_frames"],
-        objects=record["objects"],
+        sweep=part(record, "sweep", str),
+        variant=part(record, "variant", str),
+        seed=part(record, "seed", int),
+        model=part(record, "model", str | None),
+        steps=part(record, "steps", int | None),
+        frames=part(record, "frames", int | None),
+        trained_frames=part(record, "trained_frames", int | None),
+        objects=part(record, "objects", int),
         failed=failures(record),
-        failures=record["failures"],
-        mean=_numbers(record["mean"])
-        | {"compute": _number(record["attention"]["tmac"]), "loss": _number(record["loss"].get("val/loss"))},
-        error=_numbers(record["error"]),
-        floor=_numbers(record["floor"]),
-        loss=_numbers(record["loss"]),
-        protocol=record["protocol"],
-        data=record["data"],
+        failures=part(record, "failures", int),
+        mean=numbers(record, "mean")
+        | {"compute": number(part(record, "attention"), "tmac"), "loss": loss.get("val/loss", math.nan)},
+        error=numbers(record, "error"),
+        floor=numbers(record, "floor"),
+        loss=loss,
+        protocol=part(record, "protocol"),
+        data=part(record, "data"),
         named=read_objects(record),
-        frozen=_hashes(record.get("frozen", {})),
-        overrides={part: {key_of(text): text for text in texts} for part, texts in record.get("overrides", {}).items()},
-        given=frozenset(map(key_of, record.get("command", "").split())),
+        frozen=_hashes(part({"frozen": {}} | record, "frozen")),
+        overrides={name: {key_of(text): text for text in part(given, name, list)} for name in given},
+        given=frozenset(map(key_of, part({"command": ""} | record, "command", str).split())),
     )
 
 
-def _of_evaluation(file: Path, record: Mapping[str, Any]) -> Run:
-    settings = record["settings"]
-    mean = _numbers(record["mean"])
-    mean["minutes"] = _number(record.get("seconds_per_clip")) / 60
+def _of_evaluation(file: Path, record: dict[str, Any]) -> Run:
+    settings = part(record, "settings")
     return Run(
         file=file,
         sweep=None,
-        variant=record["method"],
+        variant=part(record, "method", str),
         seed=None,
         model=settings.get("model", {}).get("name"),
         steps=None,
-        frames=settings.get("frames"),
+        frames=part({"frames": None} | settings, "frames", int | None),
         trained_frames=None,
-        objects=record["objects"],
+        objects=part(record, "objects", int),
         failed=failures(record),
-        failures=record["failures"],
-        mean=mean,
-        error=_numbers(record["error"]),
-        floor=_numbers(record["floor"]),
+        failures=part(record, "failures", int),
+        mean=numbers(record, "mean")
+        | {"minutes": number({"seconds_per_clip": None} | record, "seconds_per_clip") / 60},
+        error=numbers(record, "error"),
+        floor=numbers(record, "floor"),
         loss={},
-        protocol=record["protocol"],
-        data=settings["data"],
+        protocol=part(record, "protocol"),
+        data=part(settings, "data"),
         named=read_objects(record),
         frozen=_hashes({part: files for part, files in settings.get("weights", {}).items() if part in FROZEN}),
         overrides={},
@@ -151,12 +147,3 @@ def _of_evaluation(file: Path, record: Mapping[str, Any]) -> Run:
 def _hashes(parts: Mapping[str, Mapping[str, str] | None]) -> dict[str, tuple[str, ...]]:
     """Of the files of every part, whatever these are called; none where it runs as initialised."""
     return {part: tuple(sorted((files or {}).values())) for part, files in parts.items()}
-
-
-def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
-    return {name: _number(value) for name, value in values.items()}
-
-
-def _number(value: float | None) -> float:
-    """JSON has no NaN: evaluation writes null."""
-    return math.nan if value is None else float(value)

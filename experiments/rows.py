@@ -71,8 +71,9 @@ def rows_of(runs: Iterable[Run]) -> dict[str, Row]:
         known = found.setdefault(run.variant, {})
         same = known.setdefault(run.seed, run)
         if str(same.mean) != str(run.mean):  # as text, NaN equals NaN
+            which, or_name = (f", seed {run.seed}", "") if run.sweep else ("", ", or name them apart (method=NAME)")
             raise ValueError(
-                f"{same.file} and {run.file} are both {run.variant}, seed {run.seed}, with other numbers: give one"
+                f"{same.file} and {run.file} are both {run.variant}{which}, with other numbers: give one{or_name}"
             )
         if None in known and len(known) > 1:
             told = f"{known[None].file} and {run.file}" if run.seed is not None else f"{run.file} and a sweep's"

@@ -49,7 +49,8 @@ class Table:
 
 def markdown(table: Table) -> str:
     """A pipe table under its title, notes below."""
-    lines = [table.header, ("---",) * len(table.header), *(map(_text, row) for row in table.rows)]
+    rows = [[_text(cell).replace("|", r"\|") for cell in row] for row in table.rows]
+    lines = [table.header, ("---",) * len(table.header), *rows]
     parts = [f"**{table.title}**", "\n".join(f"| {' | '.join(cells)} |" for cells in lines)]
     if table.missing:
         parts += ["Not measured:", "\n".join(f"- {name}: `{command}`" for name, command in table.missing)]

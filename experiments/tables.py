@@ -20,10 +20,10 @@ from experiments import (
     table_shapegen4d_ablation,
     table_shapegen4d_rendering,
 )
-from experiments.present import tables_of
-from experiments.results import ROOT
+from experiments.present import tables_of, unshown
+from experiments.results import ROOT, read_runs
 from experiments.table import FORMATS, Table
-from experiments.wandb_run import log_tables
+from experiments.wandb_run import add_wandb, folder, log_tables
 from sculpt4d.data.files import write_text
 
 COMPARISONS = {
@@ -43,11 +43,11 @@ SUFFIXES = {"markdown": "md", "csv": "csv", "latex": "tex"}
 def main(arguments: Sequence[str] | None = None) -> None:
     """Writes the files and says where they are."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=ROOT / "results" / "tables")
+    parser.add_argument("--output", type=folder, default=ROOT / "results" / "tables")
     parser.add_argument(
         "--results", type=Path, nargs="+", default=[], metavar="SOURCE", help="result files and folders"
     )
-    parser.add_argument("--wandb", type=Path, metavar="FOLDER", help="also as an offline W&B run in this folder")
+    add_wandb(parser)
     given = parser.parse_args(arguments)
     try:
         tables = every_table(given.results)
@@ -59,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             write(given.output / f"{name}.{suffix}", FORMATS[style](table))
     print(f"{given.output}: {len(tables)} tables as {', '.join(SUFFIXES.values())}, {len(pictures)} pictures")
     missing = {command: name for name, table in tables.items() for _, command in table.missing}
+    if left := unshown(COMPARISONS.values(), read_runs(given.results)):
+        print(left)
     print("\n".join(["not measured:", *missing]) if missing else "nothing is missing")
     if given.wandb:
         print(f"W&B run, offline: {log_tables(given.wandb, tables, pictures)}")

@@ -3,6 +3,7 @@
 The tables are readable without the network: files/media/table/*.table.json in the run's folder.
 """
 
+import argparse
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,19 @@ from sculpt4d.optional import require
 PROJECT = "sculpt4d"
 ABSENT = ("", "-", "n/a")
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
+
+
+def add_wandb(parser: argparse.ArgumentParser) -> None:
+    """The option that asks for such a run, as `wandb`."""
+    parser.add_argument("--wandb", type=folder, metavar="FOLDER", help="also as an offline W&B run in this folder")
+
+
+def folder(text: str) -> Path:
+    """An argument of the command line: a folder that is there or can be made."""
+    path = Path(text)
+    if files := [place for place in (path, *path.parents) if place.exists() and not place.is_dir()]:
+        raise argparse.ArgumentTypeError(f"{files[0]} is a file: name a folder")
+    return path
 
 
 def log_tables(folder: Path, tables: Mapping[str, Table], pictures: Mapping[str, Path] | None = None) -> Path:

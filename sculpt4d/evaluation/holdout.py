@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 FORMAT = 2  # raised when the same settings would give other numbers, so that old results are not taken up
 
+DAMAGED = (ValueError, KeyError, TypeError, AttributeError)  # what reading a damaged record raises
+
 Measured = TypeVar("Measured")
 Predict = Callable[[Clip, int], MeshSequence]
 
@@ -174,18 +176,26 @@ def case_digest(case: Case) -> str:
 
 
 def read_result(path: Path, digest: str) -> Result | None:
-    """The kept result, or None when there is none or it is of other data."""
+    """The kept result, or None when there is none, it is of other data or damaged (which is said)."""
     if not path.is_file():
         return None
-    record = json.loads(path.read_text())
-    if record["digest"] != digest:
+    try:
+        record = json.loads(path.read_text())
+        record["floor"] = _numbers(record["floor"])
+        record["samples"] = {
+            int(seed): Sample(**{**sample, "values": _numbers(sample["values"])})
+            for seed, sample in record["samples"].items()
+        }
+        result = Result(**record)
+    except DAMAGED as error:
+        tell_damaged(path, error)
         return None
-    record["floor"] = _numbers(record["floor"])
-    record["samples"] = {
-        int(seed): Sample(**{**sample, "values": _numbers(sample["values"])})
-        for seed, sample in record["samples"].items()
-    }
-    return Result(**record)
+    return result if result.digest == digest else None
+
+
+def tell_damaged(path: Path, error: Exception) -> None:
+    """A kept result that cannot be read is made again; its user is told."""
+    log.warning("%s is damaged (%s: %s) and is measured again", path, type(error).__name__, error)
 
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:

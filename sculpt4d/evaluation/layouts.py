@@ -1,6 +1,8 @@
-"""Anyone's output as a motion: which of the known layouts a file or folder has, and which files belong to it."""
+"""Anyone's output as a motion: which of the known layouts a file or folder has."""
 
 import json
+import math
+import os
 import re
 import struct
 from collections.abc import Callable, Sequence
@@ -11,8 +13,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from sculpt4d.data import store
+from sculpt4d.evaluation.series import MESHES, array_pairs, dangling, mesh_series
 
-MESHES = (".glb", ".gltf", ".obj", ".ply", ".off", ".stl")  # of equally long series, the first kind is taken
 GLTF = (".glb", ".gltf")
 ARRAY = re.compile("vertices|faces")
 SURFACES = "surfaces.npy"
@@ -37,28 +39,23 @@ def find_motions(root: Path, pattern: str | None = None) -> dict[str, Found]:
     """Every object of `root` by name: its subfolders and files, or `root` itself when it is one object. Of a prepared
     set, its prepared objects. pattern: see `find_motion`.
 
-    What is damaged or can be read in two ways is there as `unreadable`. Raises FileNotFoundError when there is nothing.
+    What is damaged or can be read in two ways is there as `unreadable`, and so is a GLB file without an animation among
+    other objects. Raises FileNotFoundError when there is nothing, ValueError for a pattern that cannot be one.
     """
     if not root.exists():
         raise FileNotFoundError(f"{root} is missing: give a file or a folder of predictions or of ground truth")
-    if root.is_dir() and not _marked(root):
-        entries = [entry for entry in sorted(root.iterdir(), key=natural) if not entry.name.startswith(".")]
-        prepared = [entry for entry in entries if (entry / "render_cond").is_dir()]
-        found, folders = dict[str, Found](), False
-        for entry in prepared or entries:
-            motion = _told(partial(find_motion, pattern=pattern) if entry.is_dir() else _object, entry)
-            name = entry.name if entry.is_dir() else entry.stem
-            if motion is not None and name in found:
-                motion = Found("unreadable", root, (), notes=(f"{root} holds {name} twice: leave one of them",))
-            if motion is not None:
-                found[name], folders = motion, folders or entry.is_dir()
-        if len(found) > 1 or folders:
-            return found
+    if pattern is not None and not _within(pattern):
+        raise ValueError(f"pattern={pattern!r}: give a glob within an object's folder, such as pattern='meshes/*.obj'")
+    found, many = _objects(root, pattern) if root.is_dir() and not _marked(root) else ({}, False)
+    if many:
+        return found
     single = _told(partial(find_motion, pattern=pattern), root)
     if single is None:
         named = "a file that matches pattern" if pattern else "an object of a known layout"
         raise FileNotFoundError(f"{root} does not hold {named} (docs/evaluation.md lists the layouts)")
-    return {root.stem if root.is_file() else root.resolve().name: single}
+    name = root.stem if root.is_file() else root.resolve().name
+    apart = len({re.sub(r"\d+", "#", other) for other in found}) == len(found)  # files that cannot be one series
+    return found | {name: single} if single.kind == "unreadable" and apart else {name: single}
 
 
 def find_motion(path: Path, pattern: str | None = None) -> Found | None:
@@ -103,7 +100,7 @@ def gltf_header(path: Path) -> dict[str, Any]:
                 if magic != b"glTF":
                     raise ValueError(f"{path} is not a GLB file: it begins with {magic!r}")
                 header = json.loads(file.read(length))
-    except (struct.error, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (struct.error, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: its header cannot be read ({error})") from error
     if not isinstance(header, dict):
         raise ValueError(f"{path} is damaged: its header is no JSON object")
@@ -115,9 +112,43 @@ def files_of(found: Found) -> list[Path]:
     files = [*found.files, *sorted(found.path.glob("geo_data/watertight/*.ply"))]
     for file in found.files:
         if file.suffix.lower() == ".gltf":
-            uris = [buffer.get("uri", "data:") for buffer in gltf_header(file).get("buffers", [])]
-            files += [file.parent / unquote(uri) for uri in uris if not uri.startswith("data:")]
+            try:
+                uris = [buffer.get("uri", "data:") for buffer in gltf_header(file).get("buffers", [])]
+                files += [file.parent / unquote(uri) for uri in uris if not uri.startswith("data:")]
+            except (AttributeError, TypeError) as error:
+                raise ValueError(f"{file} is damaged: its buffers cannot be read ({error})") from error
     return files
+
+
+def _objects(root: Path, pattern: str | None) -> tuple[dict[str, Found], bool]:
+    """The objects that the entries of a folder would be, and whether they are more than what one object leaves."""
+    entries = [entry for entry in sorted(root.iterdir(), key=natural) if not entry.name.startswith(".")]
+    prepared = [entry for entry in entries if os.path.isdir(entry / "render_cond")]
+    found, still, folders = dict[str, Found](), dict[str, Found](), False
+    for entry in prepared or entries:
+        motion = _told(partial(find_motion, pattern=pattern) if entry.is_dir() else _object, entry)
+        name = entry.name if entry.is_dir() else entry.stem
+        if motion is not None and name in found:
+            motion = Found("unreadable", root, (), notes=(f"{root} holds {name} twice: leave one of them",))
+        if motion is not None:
+            found[name], folders = motion, folders or entry.is_dir()
+        elif why := _unfit(entry):
+            still[name] = Found("unreadable", entry, (), notes=(why,))
+    several = len(found) > 1 and any(motion.kind != "unreadable" for motion in found.values())
+    return still | found, several or folders
+
+
+def _unfit(entry: Path) -> str:
+    """Why an entry is no object though it looks like one; empty when it does not."""
+    if entry.is_file() and entry.suffix.lower() in GLTF:
+        return f"{entry} has no animation: give an animated file, or a folder with a mesh per frame"
+    return f"{entry} is a link to what is not there: restore it" if dangling(entry) else ""
+
+
+def _within(pattern: str) -> bool:
+    """Whether a pattern is one that `Path.glob` takes."""
+    parts = Path(pattern).parts
+    return bool(parts) and not Path(pattern).is_absolute() and not any("**" in part and part != "**" for part in parts)
 
 
 def _marked(folder: Path) -> bool:
@@ -129,7 +160,7 @@ def _told(find: Callable[[Path], Found | None], path: Path) -> Found | None:
     """What is found, or why it cannot be read: the run over the other objects goes on."""
     try:
         return find(path)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         return Found("unreadable", path, (), notes=(str(error),))
 
 
@@ -171,52 +202,21 @@ def _inner(folder: Path) -> Found | None:
 
 def _flat(files: Sequence[Path], folder: Path, fps: float | None = None) -> Found | None:
     """The motion that some files of a folder are."""
-    return _series(files, folder, fps) or _arrays(files, folder)
-
-
-def _series(files: Sequence[Path], folder: Path, fps: float | None) -> Found | None:
-    """The longest run of mesh files whose names differ in their numbers alone."""
-    groups: dict[tuple[str, str], list[Path]] = {}
-    for file in files:
-        if file.suffix.lower() in MESHES and file.is_file() and not file.name.startswith("."):
-            groups.setdefault((re.sub(r"\d+", "#", file.stem), file.suffix.lower()), []).append(file)
-    if not groups:
-        return None
-
-    def rank(key: tuple[str, str]) -> tuple[int, bool, int]:
-        return len(groups[key]), "#" in key[0], -MESHES.index(key[1])
-
-    chosen = max(groups, key=rank)
-    rivals = ["".join(key) for key in groups if rank(key)[:2] == rank(chosen)[:2] and key[0] != chosen[0]]
-    if rivals:
-        names = ", ".join(["".join(chosen), *rivals])
-        raise ValueError(
-            f"{folder} holds several series of {len(groups[chosen])} meshes ({names}): leave one of them, or choose "
-            f"it by pattern='{chosen[0].replace('#', '*')}{chosen[1]}'"
-        )
-    series = tuple(groups[chosen])
-    if len(series) == 1 and chosen[1] in GLTF and is_animated(series[0]):
+    series, notes = mesh_series(files, folder)
+    if len(series) == 1 and series[0].suffix.lower() in GLTF and is_animated(series[0]):
         return Found("animation", series[0], series, fps)
-    notes = (f"read {''.join(chosen)}, other meshes of the folder were left",) if len(groups) > 1 else ()
-    return Found("meshes", folder, series, fps, notes)
+    if series:
+        return Found("meshes", folder, series, fps, notes)
+    pairs = array_pairs(files, folder)
+    return Found("arrays", folder, pairs) if pairs else None
 
 
-def _arrays(files: Sequence[Path], folder: Path) -> Found | None:
-    """vertices*.npy and faces*.npy: one pair for the whole motion, or one a frame (a single faces file serves all)."""
-    arrays = [file for file in files if file.suffix == ".npy"]
-    vertices, faces = ([file for file in arrays if word in file.stem] for word in ("vertices", "faces"))
-    if not vertices:
-        return None
-    if len(faces) not in (1, len(vertices)):
-        raise ValueError(f"{folder} holds {len(vertices)} vertices*.npy and {len(faces)} faces*.npy: give pairs")
-    faces = faces * len(vertices) if len(faces) == 1 else faces
-    return Found("arrays", folder, tuple(file for pair in zip(vertices, faces, strict=True) for file in pair))
-
-
-def _recorded_fps(path: Path) -> float | None:
+def _recorded_fps(path: Path) -> float:
     """Frames per second that generate.py has written down."""
     try:
-        fps = json.loads(path.read_text())["outputs"]["fps"]
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        fps = float(json.loads(path.read_text())["outputs"]["fps"])
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(f"{path} is damaged ({error!r}): generate the clip again") from error
-    return float(fps)
+    if not (math.isfinite(fps) and fps > 0):
+        raise ValueError(f"{path} is damaged (its fps are {fps}): generate the clip again")
+    return fps

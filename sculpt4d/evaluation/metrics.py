@@ -7,7 +7,6 @@ Constants: protocol.py.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from sculpt4d.evaluation.average import Average, summarize
 from sculpt4d.evaluation.coarsen import coarsen
 from sculpt4d.evaluation.motion import Cloud, Frame, Sided
 from sculpt4d.evaluation.nearest import Index, plant
@@ -25,14 +25,6 @@ from sculpt4d.types import Mesh
 
 FAILED_CHAMFER = 2 * 3**0.5  # a frame without a surface costs the diagonal of the box; its F-score and IoU are 0
 SOLID_FACES = 1_000_000  # a finer mesh is coarsened for its solid, which bounds time and memory; its points are not
-
-
-class Summary(NamedTuple):
-    """Mean over objects and its standard error (0 when there is one object)."""
-
-    mean: float
-    error: float
-    objects: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,16 +168,6 @@ def solid_iou(pair: Pair, resolution: int) -> float:
     return float(((predicted & truth).sum() + beyond.both) / ((predicted | truth).sum() + beyond.either))
 
 
-def summarize(values: Sequence[float] | Float[Tensor, " n"]) -> Summary:
-    """Mean and standard error over objects; a quantity that no object has is NaN."""
-    numbers = np.asarray(values, dtype=np.float64)
-    numbers = numbers[np.isfinite(numbers)]
-    if len(numbers) == 0:
-        return Summary(float("nan"), float("nan"), 0)
-    error = numbers.std(ddof=1) / len(numbers) ** 0.5 if len(numbers) > 1 else 0.0
-    return Summary(float(numbers.mean()), float(error), len(numbers))
-
-
 class Chamfer(Metric):
     """Chamfer distance; `update` takes the frames of one object."""
 
@@ -200,7 +182,7 @@ class Chamfer(Metric):
         """Add one object."""
         self.values.append(torch.tensor([np.mean([chamfer(pair) for pair in frames])], dtype=torch.float64))
 
-    def compute(self) -> Summary:
+    def compute(self) -> Average:
         """Mean over the objects of all processes."""
         return summarize(dim_zero_cat(self.values).cpu())
 
@@ -220,7 +202,7 @@ class FScore(Metric):
         """Add one object."""
         self.values.append(torch.tensor([np.mean([fscore(pair, self.radius) for pair in frames])], dtype=torch.float64))
 
-    def compute(self) -> Summary:
+    def compute(self) -> Average:
         """Mean over the objects of all processes."""
         return summarize(dim_zero_cat(self.values).cpu())
 
@@ -245,7 +227,7 @@ class SolidIoU(Metric):
         known = frames_iou[np.isfinite(frames_iou)]
         self.values.append(torch.tensor([known.mean() if len(known) else np.nan], dtype=torch.float64))
 
-    def compute(self) -> Summary:
+    def compute(self) -> Average:
         """Mean over the objects of all processes."""
         return summarize(dim_zero_cat(self.values).cpu())
 

@@ -1,8 +1,10 @@
 """A found layout to meshes or clouds in memory."""
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import trimesh
@@ -32,7 +34,8 @@ def read_motion(found: Found, moments: int, tracked: bool = False) -> Motion:
     if found.kind == "unreadable":
         raise ValueError(" ".join(found.notes))
     if found.kind == "animation":
-        animated = read_animation(found.files[0], moments)
+        with _named(found.files[0]):
+            animated = read_animation(found.files[0], moments)
         poses: tuple[Frame, ...] = tuple(Mesh(vertices, animated.faces) for vertices in animated.vertices)
         span = float(np.diff(animated.times).mean()) if moments > 1 else 0.0
         note = f"animation read at {moments} moments evenly over its clip"
@@ -70,20 +73,53 @@ def read_frame(path: Path) -> Frame:
 
     A file without a triangle is an empty mesh. Raises ValueError, naming the file, when it cannot be read.
     """
-    if path.suffix.lower() == ".ply" and is_cloud(path):
-        return read_cloud(path)
-    if path.suffix.lower() == ".obj":
-        return _read_obj(path)
-    if path.suffix.lower() in GLTF and PACKED & set(gltf_header(path).get("extensionsUsed", [])):
-        model = read_model(path)
-        return _checked(pose(model, {}, np.zeros(1))[0][0], triangles(model), path)
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path} is an empty file of 0 bytes: write it again")
+    with _named(path):
+        return _read_frame(path)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Whatever is wrong with a file becomes a ValueError that names it once."""
     try:
-        mesh = trimesh.load_scene(path, process=False).to_mesh()
+        yield
     except Exception as error:  # trimesh and its readers raise whatever they meet
         if isinstance(error, MemoryError | FileNotFoundError):
             raise
+        if isinstance(error, ValueError) and str(path) in str(error):
+            raise
         raise ValueError(f"{path} cannot be read as a mesh: {type(error).__name__}: {error}") from error
+
+
+def _read_frame(path: Path) -> Frame:
+    suffix = path.suffix.lower()
+    if suffix == ".ply" and is_cloud(path):
+        return read_cloud(path)
+    if suffix == ".obj":
+        return _read_obj(path)
+    if suffix == ".stl":
+        _check_stl(path)
+    if suffix in GLTF and PACKED & set(gltf_header(path).get("extensionsUsed", [])):
+        model = read_model(path)
+        return _checked(pose(model, {}, np.zeros(1))[0][0], triangles(model), path)
+    mesh = trimesh.load_scene(path, process=False).to_mesh()
     return _checked(np.asarray(mesh.vertices), np.asarray(mesh.faces), path)
+
+
+def _check_stl(path: Path) -> None:
+    """Raises ValueError for a file that is cut off or no STL: trimesh reads such a file as one without a triangle."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        head = file.read(84)
+        file.seek(max(0, size - 1024))
+        tail = file.read()
+    if len(head) == 84 and size == 84 + 50 * int.from_bytes(head[80:], "little"):
+        return
+    if not (head.lstrip().lower().startswith(b"solid") and b"endsolid" in tail.lower()):
+        raise ValueError(
+            f"{path} is cut off or no STL: its {size} bytes are neither the triangles it counts nor a text"
+        )
 
 
 def _read_obj(path: Path) -> Mesh:
@@ -95,16 +131,18 @@ def _read_obj(path: Path) -> Mesh:
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             for line in file:
-                if line.startswith("v "):
-                    points.add(line.split()[1:4])
-                elif line.startswith("f "):
-                    numbers = [int(word.split("/", 1)[0]) for word in line.split()[1:]]
+                kind, *words = line.split() or [""]
+                if kind == "v":
+                    points.add(words[:3])
+                elif kind == "f":
+                    numbers = [int(word.split("/", 1)[0]) for word in words]
                     numbers = [number - 1 if number > 0 else len(points) + number for number in numbers]
                     for corner in range(1, len(numbers) - 1):
                         faces.add([numbers[0], *numbers[corner : corner + 2]])
-        return _checked(points.array(), faces.array(), path)
-    except ValueError as error:
+        vertices, corners = points.array(), faces.array()
+    except (ValueError, OverflowError) as error:
         raise ValueError(f"{path} cannot be read as OBJ: {error}") from error
+    return _checked(vertices, corners, path)
 
 
 class _Rows:
@@ -169,17 +207,28 @@ def _arrays(files: tuple[Path, ...]) -> tuple[Frame, ...]:
 
 def _prepared(found: Found, tracked: bool) -> Motion:
     """In the box of its clip, [-1, 1]^3. The release's own objects have no closed meshes: their moving one is taken."""
-    closed, notes = not tracked, found.notes
-    if closed and not (found.path / "geo_data" / "watertight").is_dir():
+    closed, notes, files = not tracked, found.notes, found.files
+    folder = found.path / "geo_data" / "watertight"
+    if closed and not folder.is_dir():
         closed, notes = False, (*notes, "no closed meshes stored: the moving mesh was taken")
-    read = store.read_watertight if closed else store.read_mesh
-    meshes = [read(found.path, number) for number in range(len(found.files))]
+    if closed:
+        files = tuple(folder / f"{path.parent.name}.ply" for path in files)
+    meshes = []
+    for path in files:
+        with _named(path):
+            meshes.append(store.read_ply(path))
     frames = tuple(Mesh((TO_CLIP * mesh.vertices).astype(np.float32), mesh.faces) for mesh in meshes)
     return Motion(frames, f"prepared, {'closed meshes' if closed else 'moving mesh'}", found.fps, notes=notes)
 
 
 def _load(path: Path) -> Shaped[np.ndarray, "..."]:
     try:
-        return np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, BadZipFile) as error:
         raise ValueError(f"{path} cannot be read as an array: {error}") from error
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise ValueError(f"{path} is an archive of arrays (.npz) by another name: save the one array in it as .npy")
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{path} holds values of type {array.dtype}, expected numbers")
+    return array

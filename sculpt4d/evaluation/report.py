@@ -1,7 +1,6 @@
 """Several metrics.json as one comparison, beside the paper's rows: python -m sculpt4d.evaluation.report RUN_DIR ..."""
 
 import argparse
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from rich.console import Console
 
 from sculpt4d.evaluation.objects import Objects, differing, failures, read_objects
 from sculpt4d.evaluation.published import GEOMETRY, shown
+from sculpt4d.evaluation.records import numbers, part, read_record
 
 COLUMNS = tuple(GEOMETRY)
 DECIDING = ("chamfer", "volume_jitter_error", "centroid_jitter_error")  # lower is better in all of them
@@ -72,31 +72,7 @@ def read_row(path: Path) -> Row:
     path = path / "metrics.json" if path.is_dir() else path
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: run python evaluate.py output={path.parent} first")
-    record = json.loads(path.read_text())
-    if "per_object" not in record:
-        raise ValueError(f"{path} is not the result of an evaluation: give the folder that evaluate.py wrote")
-    by_object = {}
-    for entry in record["per_object"]:
-        samples = [_numbers(sample["values"]) for sample in entry["samples"].values()]
-        by_object[entry["name"]] = {name: sum(s[name] for s in samples) / len(samples) for name in samples[0]}
-    return Row(
-        name=path.parent.name,
-        method=record["method"],
-        objects=record["objects"],
-        seeds=tuple(record["seeds"]),
-        failures=record["failures"],
-        frames=record["frames"],
-        mean=_numbers(record["mean"]),
-        error=_numbers(record["error"]),
-        spread=_numbers(record["spread"]),
-        floor=_numbers(record["floor"]),
-        by_object=by_object,
-        settings=record["settings"],
-        failed_objects=failures(record),
-        without_ground_truth=tuple(record.get("without_ground_truth", ())),
-        measured={name: count for name, count in record.get("measured", {}).items() if count < record["objects"]},
-        named=read_objects(record),
-    )
+    return read_record(path, "the result of an evaluation", lambda record: _row(path.parent.name, record))
 
 
 def table(rows: Sequence[Row], published: bool = True) -> str:
@@ -109,12 +85,11 @@ def table(rows: Sequence[Row], published: bool = True) -> str:
     names = shown(rows[0].settings["protocol"].get("name") if rows else None)
     lines = ["| method | objects | " + " | ".join(names.columns.values()) + " | failed frames |"]
     lines.append("|---|---|" + "---|" * (len(names.columns) + 1))
+    floors: dict[str, list[str]] = {}  # one line where rows have the same: other objects have another
     for row in rows:
         cells = [_cell(row, name) for name in names.columns]
         objects = f"{row.objects} of {row.objects + len(row.failed_objects)}" if row.failed_objects else row.objects
         lines.append(f"| {row.name} | {objects} | {' | '.join(cells)} | {row.failures} of {row.frames} |")
-    floors: dict[str, list[str]] = {}  # one line where rows have the same: other objects have another
-    for row in rows:
         cells = [_format(row.floor.get(name, math.nan)) for name in names.columns]
         floors.setdefault(f"{row.objects} | {' | '.join(cells)}", []).append(row.name)
     for line, of in floors.items():
@@ -135,9 +110,8 @@ def refuse_mixed(rows: Sequence[Row]) -> None:
     """Raises ValueError, naming the constants, when rows were measured by different protocols."""
     for row in rows[1:]:
         first, other = rows[0].settings["protocol"], row.settings["protocol"]
-        differing = [key for key in {**first, **other} if first.get(key) != other.get(key)]
-        if differing:
-            constants = ", ".join(f"{key} {first.get(key)} and {other.get(key)}" for key in differing[:4])
+        if apart := [key for key in {**first, **other} if first.get(key) != other.get(key)]:
+            constants = ", ".join(f"{key} {first.get(key)} and {other.get(key)}" for key in apart[:4])
             raise ValueError(
                 f"{rows[0].name} and {row.name} were measured by different protocols ({constants}): their numbers do "
                 "not belong in one table; evaluate both with the same one"
@@ -152,15 +126,15 @@ def compare(ours: Row, baseline: Row) -> tuple[Comparison, ...]:
             "evaluate both with the same data and limit"
         )
     for rule in ("protocol", "data", "frames"):
-        if ours.settings[rule] != baseline.settings[rule]:
+        if ours.settings.get(rule) != baseline.settings.get(rule):
             raise ValueError(f"{ours.name} and {baseline.name} differ in {rule}: evaluate both with the same one")
     comparisons = []
     for name in DECIDING:
-        every = [baseline.by_object[key][name] - ours.by_object[key][name] for key in ours.by_object]
-        gains = [gain for gain in every if not math.isnan(gain)]
+        pairs = [[row.by_object[key].get(name, math.nan) for row in (baseline, ours)] for key in ours.by_object]
+        gains = [theirs - mine for theirs, mine in pairs if not math.isnan(theirs - mine)]
         gain = sum(gains) / len(gains) if gains else math.nan
         variance = sum((value - gain) ** 2 for value in gains) / (len(gains) - 1) if len(gains) > 1 else math.nan
-        spreads = (ours.spread[name], baseline.spread[name])
+        spreads = [row.spread.get(name, math.nan) for row in (ours, baseline)]
         spread = math.nan if any(map(math.isnan, spreads)) else max(spreads)
         error = (variance / len(gains)) ** 0.5 if gains else math.nan
         comparisons.append(Comparison(name, gain, spread, error, len(gains)))
@@ -187,10 +161,10 @@ def verdict(ours: Row, baseline: Row) -> str:
 def report(folders: Sequence[Path], published: bool = True) -> str:
     """The table of all runs, then every 4D run against every per-frame baseline among them."""
     rows = [read_row(folder) for folder in folders]
-    parts = [table(rows, published)]
-    baselines = [row for row in rows if (row.model or "").startswith("per_frame")]
-    parts += [verdict(ours, baseline) for ours in rows if ours.model is None for baseline in baselines]
-    return "\n\n".join(parts)
+    judged = [row for row in rows if row.mean.keys() >= set(DECIDING)]
+    baselines = [row for row in judged if row.model and row.model.startswith("per_frame")]
+    pairs = [(ours, baseline) for ours in judged if ours.model is None for baseline in baselines]
+    return "\n\n".join([table(rows, published), *(verdict(*pair) for pair in pairs)])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -200,10 +174,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--without-paper", action="store_true", help="leave the paper's rows out")
     options = parser.parse_args(arguments)
     try:
-        text = report(options.runs, not options.without_paper)
-    except (FileNotFoundError, ValueError) as error:
+        Console(soft_wrap=True).print(report(options.runs, not options.without_paper), markup=False, highlight=False)
+    except (OSError, ValueError) as error:
         parser.error(str(error))
-    Console(soft_wrap=True).print(text, markup=False, highlight=False)
 
 
 def _other_objects(rows: Sequence[Row]) -> list[str]:
@@ -216,18 +189,36 @@ def _other_objects(rows: Sequence[Row]) -> list[str]:
     return told
 
 
+def _row(name: str, record: Mapping[str, Any]) -> Row:
+    by_object = {}
+    for entry in part(record, "per_object", list):
+        samples = [numbers(sample, "values") for sample in part(entry, "samples").values()]
+        by_object[entry["name"]] = {name: sum(s[name] for s in samples) / len(samples) for name in samples[0]}
+    fields: dict[str, Any] = {name: numbers(record, name) for name in ("mean", "error", "spread", "floor")}
+    fields |= {name: part(record, name, int) for name in ("objects", "failures", "frames")}
+    part(record["settings"], "protocol")
+    return Row(
+        name=name.replace("|", r"\|"),
+        method=part(record, "method", str),
+        seeds=tuple(part(record, "seeds", list)),
+        by_object=by_object,
+        settings=part(record, "settings"),
+        failed_objects=failures(record),
+        without_ground_truth=tuple(record.get("without_ground_truth", ())),
+        measured={name: count for name, count in record.get("measured", {}).items() if count < record["objects"]},
+        named=read_objects(record),
+        **fields,
+    )
+
+
 def _cell(row: Row, quantity: str) -> str:
     mean = row.mean.get(quantity, math.nan)
     of = f" (of {row.measured[quantity]})" if quantity in row.measured else ""
-    return "n/a" if math.isnan(mean) else f"{mean:.4f} ± {_format(row.error[quantity])}{of}"
+    return "n/a" if math.isnan(mean) else f"{mean:.4f} ± {_format(row.error.get(quantity, math.nan))}{of}"
 
 
 def _format(number: float) -> str:
     return "-" if math.isnan(number) else f"{number:.4f}"
-
-
-def _numbers(values: Mapping[str, float | None]) -> dict[str, float]:
-    return {name: math.nan if value is None else value for name, value in values.items()}
 
 
 if __name__ == "__main__":

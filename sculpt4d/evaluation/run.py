@@ -58,6 +58,8 @@ def evaluate_folders(cfg: DictConfig) -> float:
     """`predictions` against `ground_truth`, object by object of the same name."""
     if cfg.predictions is None or cfg.ground_truth is None:
         raise ValueError("predictions and ground_truth belong together: give both, or neither for the holdout")
+    if useless := [name for name in ("limit", "baseline", "checkpoint") if cfg[name] is not None]:
+        raise ValueError(f"{' and '.join(useless)}: of the holdout; choose objects of folders with objects=[NAME,...]")
     started = time.perf_counter()
     protocol = instantiate(cfg.protocol)
     predictions, truth = (Path(to_absolute_path(str(side))) for side in (cfg.predictions, cfg.ground_truth))
@@ -120,6 +122,8 @@ def evaluate_holdout(cfg: DictConfig) -> float:
     """The 4D model or a baseline on held-out objects."""
     if cfg.limit is not None and cfg.limit < 1:
         raise ValueError(f"limit={cfg.limit}: at least one object is needed, or null for all")
+    if useless := [name for name in ("objects", "pattern") if cfg[name] is not None]:
+        raise ValueError(f"{' and '.join(useless)}: of predictions=DIR; limit=N takes the first N held out")
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     started = time.perf_counter()

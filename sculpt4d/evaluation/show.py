@@ -30,7 +30,7 @@ def show(summary: Summary, failed: Mapping[str, str], method: str, seeds: int) -
     for name in summary.mean:
         numbers = [summary.mean[name], summary.error[name], summary.spread[name]]
         numbers += [split.mean[name] for split in splits.values()]
-        table.add_row(name, *(f"{number:.4f}" for number in [*numbers, summary.floor[name]]))
+        table.add_row(name, *(_cell(number) for number in [*numbers, summary.floor[name]]))
     Console().print(table)
     _tell_absent(list(summary.absent.values()))
     _tell_failed(failed)
@@ -49,17 +49,24 @@ def show_folders(found: Measurement, numbers: Mapping[str, Mapping[str, float]],
         table.add_column(column, justify="right")
     for quantity, mean in numbers["mean"].items():
         cells = [mean, numbers["error"][quantity], numbers["floor"][quantity]]
-        words = ["n/a" if math.isnan(cell) else f"{cell:.4f}" for cell in cells]
-        table.add_row(quantity, *words, str(numbers["measured"][quantity]))
+        table.add_row(quantity, *map(_cell, cells), str(numbers["measured"][quantity]))
     Console().print(table)
     _tell_absent([entry.absent for entry in found.measured])
-    noted = Counter(note for entry in found.measured for note in entry.notes)
+    for entry in found.measured:
+        if entry.failed_frames:
+            told = f"no surface in {entry.failed_frames} of {entry.frames} frames, counted as failed: {entry.name}"
+            Console(soft_wrap=True).print(told, markup=False, highlight=False)
+    noted = Counter(note for entry in found.measured for note in set(entry.notes))
     for note, count in noted.items():
         Console(soft_wrap=True).print(f"noted in {count} objects: {note}", markup=False, highlight=False)
     if found.without_ground_truth:
         told = ", ".join(found.without_ground_truth)
         Console(soft_wrap=True).print(f"without ground truth, not counted: {told}", markup=False, highlight=False)
     _tell_failed(found.failed)
+
+
+def _cell(number: float) -> str:
+    return "n/a" if math.isnan(number) else f"{number:.4f}"
 
 
 def _tell_absent(objects: Sequence[Mapping[str, str]]) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float64
 
 from sculpt4d.evaluation.motion import Cloud
 
@@ -17,6 +18,7 @@ KINDS = {
     **dict.fromkeys(("double", "float64"), "f8"),
 }
 ORDER = {"binary_little_endian": "<", "binary_big_endian": ">"}
+VISIBLE = 1 / 255  # opacity below which the common rasteriser skips a splat
 HEADER = 1 << 16  # bytes within which a header must end
 
 
@@ -29,7 +31,8 @@ def is_cloud(path: Path) -> bool:
 def read_cloud(path: Path) -> Cloud:
     """Points of a PLY file. Weights: the sigmoid of `opacity`, as splats store its logit; 1 where there is none.
 
-    Raises ValueError for a damaged file.
+    Splats that no picture shows are left out, as they would count in boxes and alignments: those of an opacity below
+    `VISIBLE` and those whose opacity or position is not finite. Raises ValueError for a damaged file.
     """
     form, elements, counts, start = _header(path)
     names = [name for name, _ in elements["vertex"]]
@@ -37,25 +40,35 @@ def read_cloud(path: Path) -> Cloud:
         raise ValueError(f"{path}: its vertices have {names}, but not x, y and z")
     if next(iter(elements)) != "vertex" or any(kind not in KINDS for _, kind in elements["vertex"]):
         raise ValueError(f"{path}: only files whose first element are vertices of plain numbers can be read")
+    if len(set(names)) < len(names):
+        raise ValueError(f"{path}: its vertices have a property twice: {names}")
     content = path.read_bytes()[start:]
     count = counts["vertex"]
     if form == "ascii":
-        values = np.loadtxt(content.decode("ascii").splitlines()[:count], dtype=np.float64, ndmin=2)
-        columns = dict(zip(names, values.T, strict=True)) if len(values) else {}
+        columns = dict(zip(names, _ascii(content, count, len(names), path).T, strict=True))
     else:
         row = np.dtype([(name, ORDER[form] + KINDS[kind]) for name, kind in elements["vertex"]])
         if len(content) < count * row.itemsize:
             raise ValueError(f"{path} is cut off: {len(content)} bytes for {count} vertices of {row.itemsize}")
         table = np.frombuffer(content, row, count)
         columns = {name: table[name] for name in names}
-    if count == 0:
-        return Cloud(np.zeros((0, 3), np.float32), np.zeros(0, np.float32))
     points = np.stack([columns[axis] for axis in "xyz"], axis=1).astype(np.float32)
-    weights = np.ones(len(points), np.float32)
+    weights = np.ones(len(points))
     if "opacity" in columns:
-        logit = np.clip(np.nan_to_num(columns["opacity"].astype(np.float64), nan=-np.inf), -80, 80)
-        weights = (1 / (1 + np.exp(-logit))).astype(np.float32)
-    return Cloud(points, weights)
+        weights = 1 / (1 + np.exp(-np.clip(columns["opacity"].astype(np.float64), -80, 80)))
+    shown = np.isfinite(points).all(axis=1) & (weights >= VISIBLE)  # false for NaN
+    return Cloud(points[shown], weights[shown].astype(np.float32))
+
+
+def _ascii(content: bytes, count: int, width: int, path: Path) -> Float64[np.ndarray, "n w"]:
+    """The first `count` rows of a text."""
+    lines = [line for line in content.decode("ascii", "replace").splitlines() if line.strip()][:count]
+    if len(lines) < count:
+        raise ValueError(f"{path} is cut off: {len(lines)} lines for {count} vertices")
+    try:
+        return np.array([line.split() for line in lines], np.float64).reshape(count, width)
+    except ValueError as error:
+        raise ValueError(f"{path}: its vertices are not lines of {width} numbers ({error})") from error
 
 
 def _header(path: Path) -> tuple[str, dict[str, list[tuple[str, str]]], dict[str, int], int]:
@@ -67,14 +80,15 @@ def _header(path: Path) -> tuple[str, dict[str, list[tuple[str, str]]], dict[str
         raise ValueError(f"{path} is not a PLY file: it has no header")
     form, elements, counts, name = "", dict[str, list[tuple[str, str]]](), dict[str, int](), ""
     for line in head[:end].decode("ascii", "replace").splitlines():
-        words = line.split()
-        if words[:1] == ["format"]:
-            form = words[1]
-        elif words[:1] == ["element"]:
-            name = words[1]
-            elements[name], counts[name] = [], int(words[2])
-        elif words[:1] == ["property"]:
-            elements[name].append((words[-1], words[1]))
+        match line.split():
+            case ["format", form, *_]:
+                pass
+            case ["element", name, count] if count.isdecimal():
+                elements[name], counts[name] = [], int(count)
+            case ["property", kind, *_, label] if name:
+                elements[name].append((label, kind))
+            case ["format" | "element" | "property", *_]:
+                raise ValueError(f"{path} has a damaged PLY header: {line.strip()!r} is incomplete or out of place")
     if form != "ascii" and form not in ORDER:
         raise ValueError(f"{path}: PLY format {form!r} is not known")
-    return form, elements, counts, head.index(b"\n", end) + 1
+    return form, elements, counts, (head.find(b"\n", end) + 1) or len(head)

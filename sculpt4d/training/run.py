@@ -38,6 +38,9 @@ def fit(cfg: DictConfig) -> float:
     """
     if cfg.frames < 1:
         raise ValueError(f"frames={cfg.frames}: a clip needs at least one frame")
+    known = sorted(path.stem for path in (Path(cfg.paths.conf) / "stage").glob("*.yaml"))
+    if unknown := [str(stage) for stage in cfg.stages or () if stage not in known]:
+        raise ValueError(f"stages: there is no {', '.join(unknown)}; choose among {', '.join(known)}")
     loss = float("nan")
     weights = dict(cfg.model.weights)
     trained: list[str] = []

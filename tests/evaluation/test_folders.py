@@ -100,6 +100,27 @@ def test_a_second_run_measures_only_what_changed(run: Run, clips: Path, monkeypa
     assert asked == ["b", "b", "a", "a", "b", "b"]
 
 
+@pytest.mark.parametrize("damage", ["", '{"name": "a"', '{"name": "a"}', "[]"])
+def test_a_damaged_result_is_measured_again(
+    damage: str, run: Run, clips: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = run()
+    (kept,) = (clips / "out" / "objects").glob("*/a.json")
+    kept.write_text(damage)
+    again = run()
+    assert again["mean"] == first["mean"] and again["failed_objects"] == {}
+    assert f"{kept} is damaged" in caplog.text
+
+
+def test_frames_without_a_surface_are_told_with_their_object(
+    run: Run, clips: Path, shapes: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for side, second in (("method", shapes.EMPTY), ("truth", shapes.cube())):
+        write_clip(clips / side / "hollow", [shapes.cube(), second, second])
+    run(protocol="none")
+    assert "no surface in 2 of 3 frames, counted as failed: hollow" in capsys.readouterr().out
+
+
 def test_what_cannot_be_measured_is_named_and_the_run_goes_on(run: Run, clips: Path, shapes: SimpleNamespace) -> None:
     cube = shapes.cube()
     broken = Mesh(np.full_like(cube.vertices, np.nan), cube.faces)
@@ -234,6 +255,12 @@ def test_one_side_alone_and_missing_folders_are_refused(clips: Path, configure: 
         evaluate(configure("evaluate", f"predictions={clips}/method"))
     with pytest.raises(FileNotFoundError, match="nowhere"):
         evaluate(configure("evaluate", "predictions=nowhere", f"ground_truth={clips}/truth", f"output={clips}/out"))
+
+
+@pytest.mark.parametrize("option", ["limit=1", "baseline=per_frame", "checkpoint=runs/train/mine"])
+def test_options_of_the_holdout_are_refused(option: str, run: Run) -> None:
+    with pytest.raises(ValueError, match=f"{option.split('=')[0]}: of the holdout"):
+        run(option)
 
 
 def test_one_object_each_need_not_be_named_alike(run: Run, clips: Path) -> None:

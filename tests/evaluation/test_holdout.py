@@ -61,6 +61,18 @@ def test_only_what_is_missing_or_changed_is_computed(shapes: SimpleNamespace, tm
     assert model.calls == 5  # other pictures under the same name
 
 
+@pytest.mark.parametrize("damage", ["", '{"digest": "', '{"digest": 0}', "[]"])
+def test_a_damaged_result_is_computed_again(damage: str, shapes: SimpleNamespace, tmp_path: Path) -> None:
+    model, cases = FakeModel(shapes), make_cases(shapes)[:1]
+    first = evaluate_cases(cases, model, SMALL, [0], tmp_path, {})
+    (kept,) = tmp_path.glob("objects/*/a.json")
+    kept.write_text(damage)
+    assert evaluate_cases(cases, model, SMALL, [0], tmp_path, {}).measured[0].samples[0].values == (
+        first.measured[0].samples[0].values
+    )
+    assert model.calls == 2
+
+
 def test_an_interrupted_run_keeps_what_it_finished(shapes: SimpleNamespace, tmp_path: Path) -> None:
     model, cases = FakeModel(shapes), make_cases(shapes)
 

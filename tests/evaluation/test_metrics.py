@@ -1,5 +1,6 @@
 """Chamfer, F-score and IoU against brute force and against shapes whose answer is known."""
 
+import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from sculpt4d.evaluation.average import summarize
 from sculpt4d.evaluation.metrics import (
     FAILED_CHAMFER,
     Chamfer,
@@ -20,7 +22,6 @@ from sculpt4d.evaluation.metrics import (
     geometry_metrics,
     pair_frames,
     solid_iou,
-    summarize,
 )
 from sculpt4d.types import Mesh, MeshSequence
 
@@ -139,7 +140,7 @@ def test_frames_whose_truth_holds_no_cell_have_no_iou(shapes: SimpleNamespace) -
     metric = SolidIoU(16)
     metric.update(pairs(shapes.sequence(box, box), shapes.sequence(sheet, box)))
     metric.update(pairs(shapes.sequence(box), shapes.sequence(sheet)))
-    assert metric.compute() == (1.0, 0.0, 1)
+    assert (metric.compute().mean, metric.compute().objects) == (1.0, 1)
 
 
 def test_frames_are_averaged_before_objects(shapes: SimpleNamespace) -> None:
@@ -194,5 +195,6 @@ def test_unequal_frame_counts_and_empty_truth_are_refused(shapes: SimpleNamespac
 def test_standard_error_is_that_of_the_mean(shapes: SimpleNamespace) -> None:
     summary = summarize(torch.tensor([1.0, 2.0, 3.0, 6.0]))
     assert_close(torch.tensor(summary.error), torch.tensor([1.0, 2.0, 3.0, 6.0]).std() / 2)
-    assert summarize([4.0]) == (4.0, 0.0, 1)
+    one = summarize([4.0])
+    assert (one.mean, one.objects) == (4.0, 1) and math.isnan(one.error)
     assert np.isnan(summarize([float("nan")]).mean)

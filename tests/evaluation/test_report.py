@@ -142,3 +142,48 @@ def test_a_missing_or_foreign_file_is_named(tmp_path: Path, capsys: pytest.Captu
     (tmp_path / "metrics.json").write_text("{}")
     with pytest.raises(ValueError, match="not the result of an evaluation"):
         read_row(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{"method": "4d"', "JSONDecodeError"),
+        ("[]", "record is []"),
+        (b"\x89PNG", "UnicodeDecodeError"),
+        ({"spread": None}, "spread is None"),
+        ({"error": "small"}, "error is 'small'"),
+        ({"mean": {"chamfer": float("inf")}}, "chamfer is not finite"),
+        ({"objects": "three"}, "objects is 'three'"),
+        ({"settings": {"protocol": None}}, "protocol is None"),
+        ({"per_object": [{"name": "a", "samples": {}}]}, "IndexError"),
+    ],
+)
+def test_a_malformed_file_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str | bytes | dict[str, object], told: str
+) -> None:
+    path = write_run(tmp_path / "four", "4d", 0.1) / "metrics.json"
+    if isinstance(text, dict):
+        text = json.dumps(json.loads(path.read_text()) | text)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(SystemExit) as ended:
+        main([str(tmp_path / "four")])
+    assert ended.value.code == 2
+    assert f"{path} is not the result of an evaluation" in (printed := capsys.readouterr().err) and told in printed
+
+
+def test_every_field_that_is_missing_is_told_or_not_needed(tmp_path: Path) -> None:
+    other = write_run(tmp_path / "base", "per_frame", 0.2)
+    path = write_run(tmp_path / "four", "4d", 0.1) / "metrics.json"
+    record = json.loads(path.read_text())
+    for name in record:
+        path.write_text(json.dumps({key: value for key, value in record.items() if key != name}))
+        with pytest.raises(ValueError, match=rf"metrics\.json is not the result of an evaluation \(KeyError: '{name}'"):
+            report([path, other])
+    for name in ("mean", "error", "spread", "floor"):
+        fewer = {key: value for key, value in record[name].items() if key != "chamfer"}
+        path.write_text(json.dumps(record | {name: fewer}))
+        assert "| four |" in report([path, other])
+
+
+def test_a_bar_in_a_folder_breaks_no_table(tmp_path: Path) -> None:
+    assert r"| a\|b | 3 |" in report([write_run(tmp_path / "a|b", "4d", 0.1)])

@@ -96,6 +96,12 @@ def test_limit_takes_fewer_objects(calls: list[str], tmp_path: Path) -> None:
         run.evaluate(configure(tmp_path, "limit=0"))
 
 
+@pytest.mark.parametrize("option", ["objects=[a]", "pattern=*.obj"])
+def test_options_of_folders_are_refused(option: str, calls: list[str], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"{option.split('=')[0]}: of predictions=DIR"):
+        run.evaluate(configure(tmp_path, option))
+
+
 def test_reconstruction_asks_the_autoencoder(calls: list[str], tmp_path: Path) -> None:
     run.evaluate(configure(tmp_path, "baseline=reconstruction"))
     assert calls == ["reconstruct"] * 4

@@ -78,6 +78,12 @@ def test_a_finished_stage_is_not_repeated_and_keeps_its_numbers(
     assert before == {path: path.read_bytes() for path in files}
 
 
+def test_an_unknown_stage_is_refused_before_any_is_trained(configure: Callable[..., DictConfig], tmp_path: Path):
+    with pytest.raises(ValueError, match=r"there is no foo; choose among base, temporal, vae"):
+        fit(configure("train", *BARE, "stages=[vae,foo]", f"output={tmp_path}/run"))
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_killed_mid_epoch_and_resumed_equals_an_unbroken_one_bit_for_bit(
     script: Script, environment: Mapping[str, str], root: Path, nano: list[str], weights: list[str], tmp_path: Path
 ):

@@ -1,0 +1,118 @@
+"""Which files of a folder are the frames of one motion, judged by the numbers in their names."""
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+MESHES = (".glb", ".gltf", ".obj", ".ply", ".off", ".stl")  # of equally long series, the first kind is taken
+GAP = 2  # times the smallest step is a frame that is missing; less is rounding, as in 0, 3, 7, 10
+BESIDE = re.compile("normal|colou?r|tangent|uv")  # arrays about vertices or faces that are neither
+
+
+def mesh_series(files: Sequence[Path], folder: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """The longest run of mesh files of the folder whose names differ in their numbers alone, and what to note of it.
+
+    Raises ValueError when two are equally long, or when the numbers do not say which frame is which.
+    """
+    groups: dict[tuple[str, str], list[Path]] = {}
+    for file in files:
+        if file.suffix.lower() in MESHES and not file.name.startswith(".") and (file.is_file() or dangling(file)):
+            groups.setdefault((form(file, folder), file.suffix.lower()), []).append(file)
+    if not groups:
+        return (), ()
+
+    def rank(key: tuple[str, str]) -> tuple[int, bool, int]:
+        return len(groups[key]), "#" in key[0], -MESHES.index(key[1])
+
+    chosen = max(groups, key=rank)
+    rivals = ["".join(key) for key in groups if rank(key)[:2] == rank(chosen)[:2] and key[0] != chosen[0]]
+    if rivals:
+        names = ", ".join(["".join(chosen), *rivals])
+        raise ValueError(
+            f"{folder} holds several series of {len(groups[chosen])} meshes ({names}): leave one of them, or choose "
+            f"it by pattern='{chosen[0].replace('#', '*')}{chosen[1]}'"
+        )
+    notes = (f"read {''.join(chosen)}, other meshes of the folder were left",) if len(groups) > 1 else ()
+    return in_order(groups[chosen], folder), notes
+
+
+def array_pairs(files: Sequence[Path], folder: Path) -> tuple[Path, ...]:
+    """vertices*.npy and faces*.npy by turns: one pair for the whole motion, or one a frame (a single faces file serves
+    all). Raises ValueError when it is not clear which those are.
+    """
+    arrays = [file for file in files if file.suffix == ".npy" and not BESIDE.search(file.stem)]
+    sides = []
+    for word in ("vertices", "faces"):
+        side = [file for file in arrays if word in file.stem]
+        forms = sorted({form(file, folder) for file in side})
+        if len(forms) > 1:
+            raise ValueError(f"{folder} holds several kinds of {word} ({', '.join(forms)}, each .npy): leave one")
+        sides.append(in_order(side, folder))
+    vertices, faces = sides
+    if vertices and len(faces) not in (1, len(vertices)):
+        raise ValueError(f"{folder} holds {len(vertices)} vertices*.npy and {len(faces)} faces*.npy: give pairs")
+    faces = faces * len(vertices) if len(faces) == 1 else faces
+    return tuple(file for pair in zip(vertices, faces, strict=False) for file in pair)
+
+
+def in_order(files: Sequence[Path], folder: Path) -> tuple[Path, ...]:
+    """Files of one form by their numbers. Frames are paired by place, so a gap would compare other moments unseen.
+
+    Raises ValueError unless one number counts in steps without a gap and any others go along with it, and for a
+    dangling link.
+    """
+    files = sorted(files, key=lambda file: numbers(file, folder))
+    for file in files:
+        if dangling(file):
+            raise ValueError(f"{file} is a link to a file that is not there: restore the file")
+    columns = [column for column in zip(*(numbers(file, folder) for file in files), strict=True) if len({*column}) > 1]
+    steps = [[after - before for before, after in pairwise(column)] for column in columns]
+    if len(columns) > 1 and not all(min(column) > 0 or max(column) < 0 for column in steps):
+        raise ValueError(
+            f"{folder}: {len(columns)} numbers vary in the names {form(files[0], folder)}{files[0].suffix}, so it is "
+            f"not clear which counts the frames: choose one series by pattern, such as {_one_of(files, folder)}"
+        )
+    if len(files) > 1 and not any(0 < max(column) < GAP * min(column) for column in steps):
+        raise ValueError(f"{folder}: {_gap(files, columns[0] if columns else numbers(files[0], folder)[-1:] * 2)}")
+    return tuple(files)
+
+
+def form(file: Path, folder: Path) -> str:
+    """The name within the folder, its numbers replaced by #."""
+    return re.sub(r"\d+", "#", _name(file, folder))
+
+
+def numbers(file: Path, folder: Path) -> tuple[int, ...]:
+    """All numbers of the name within the folder."""
+    return tuple(map(int, re.findall(r"\d+", _name(file, folder))))
+
+
+def dangling(path: Path) -> bool:
+    """Whether the path is a link to what is not there."""
+    return path.is_symlink() and not path.exists()
+
+
+def _name(file: Path, folder: Path) -> str:
+    return file.relative_to(folder).with_suffix("").as_posix()
+
+
+def _gap(files: Sequence[Path], column: Sequence[int]) -> str:
+    """Where the numbers of the files cease to be even, and what can be done."""
+    steps = [after - before for before, after in pairwise(column)]
+    if 0 in steps:
+        place = steps.index(0)
+        return f"{files[place].name} and {files[place + 1].name} have the same number: leave one of them"
+    place = next(place for place, step in enumerate(steps) if step >= GAP * min(steps))
+    return (
+        f"the numbers jump from {column[place]} to {column[place + 1]} ({files[place].name}, {files[place + 1].name}) "
+        f"but elsewhere advance by {min(steps)}: restore the frames between, or number the frames in even steps"
+    )
+
+
+def _one_of(files: Sequence[Path], folder: Path) -> str:
+    """A pattern of one series: the number with the most values is free, the others are those of the first file."""
+    values = [len({*column}) for column in zip(*(numbers(file, folder) for file in files), strict=True)]
+    parts = re.split(r"(\d+)", _name(files[0], folder))
+    parts[2 * values.index(max(values)) + 1] = "*"
+    return f"pattern='{''.join(parts)}{files[0].suffix}'"
