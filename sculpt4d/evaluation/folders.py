@@ -19,7 +19,7 @@ from sculpt4d.evaluation.actionbench import ActionBench
 from sculpt4d.evaluation.average import summarize
 from sculpt4d.evaluation.holdout import DAMAGED, settings_key, tell_damaged, write_json
 from sculpt4d.evaluation.layouts import Found, files_of, find_motions
-from sculpt4d.evaluation.motion import Motion, open_frames
+from sculpt4d.evaluation.motion import Cloud, Motion, open_frames
 from sculpt4d.evaluation.pairing import pair_objects
 from sculpt4d.evaluation.protocol import Protocol
 from sculpt4d.evaluation.reading import read_motion
@@ -143,7 +143,7 @@ def measure(task: Task) -> None:
         failed_frames=scores.failures,
         open_frames=open_frames(predicted.frames),
         layouts={"prediction": predicted.layout, "ground_truth": truth.layout},
-        notes=[*predicted.notes, *truth.notes, *_rates(predicted, truth)],
+        notes=[*predicted.notes, *truth.notes, *_rates(predicted, truth), *_scarce(truth, task.protocol)],
         seconds=round(time.perf_counter() - started, 3),
     )
     write_json(task.path, asdict(result))
@@ -216,6 +216,14 @@ def read_side(found: Found, moments: int, side: str, tracked: bool = False) -> M
     if not motion.frames:
         raise ValueError(f"{told} has no frame: {found.path}")
     return motion
+
+
+def _scarce(truth: Motion, protocol: Protocol | ActionBench) -> list[str]:
+    """A cloud is measured against itself without a common point only while it has twice the points (metrics.py)."""
+    least = min((int(frame.usable.sum()) for frame in truth.frames if isinstance(frame, Cloud)), default=None)
+    if isinstance(protocol, ActionBench) or least is None or least >= 2 * protocol.points:
+        return []
+    return [f"the ground truth has {least} points a frame, {protocol.points} are drawn twice: its floor is too low"]
 
 
 def _rates(predicted: Motion, truth: Motion) -> list[str]:

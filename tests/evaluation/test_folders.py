@@ -227,7 +227,10 @@ def test_clouds_have_no_solid_and_no_followed_points(run: Run, clips: Path, shap
     for side in ("method", "truth"):
         (clips / side / "cloud").mkdir()
         np.save(clips / side / "cloud" / "surfaces.npy", points)
+    entry = {e["name"]: e for e in run("protocol.points=5000")["per_object"]}["cloud"]
+    assert "5000 are drawn twice: its floor is too low" in entry["notes"][-1]
     entry = {e["name"]: e for e in run()["per_object"]}["cloud"]
+    assert not any("too low" in note for note in entry["notes"])
     assert entry["values"]["iou"] is None and "encloses nothing" in entry["absent"]["iou"]
     assert entry["values"]["chamfer"] == pytest.approx(entry["floor"]["chamfer"], rel=0.25)
     entry = {e["name"]: e for e in run(protocol="actionbench", output="bench")["per_object"]}["cloud"]
