@@ -168,10 +168,12 @@ def test_one_unlimited_worker_needs_no_process() -> None:
 
 
 MAIN = """
+import signal
 import sys
 from pathlib import Path
 import odd_jobs
 from sculpt4d.data.executors_pool import Pool
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 folder = Path(sys.argv[1])
 jobs = [odd_jobs.OddJob(str(n), sys.argv[2], folder, float(sys.argv[3])) for n in range(8)]
 try:
