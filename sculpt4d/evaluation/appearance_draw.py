@@ -21,6 +21,7 @@ from sculpt4d.evaluation.layouts import Found
 from sculpt4d.evaluation.metrics import frame_failed
 from sculpt4d.evaluation.motion import Frame, Motion, points_of
 from sculpt4d.evaluation.protocol import Protocol, aligned, clip_box, draw_points, into_box, own_box
+from sculpt4d.evaluation.records import kept
 from sculpt4d.types import Mesh
 
 CLAY = (0.93, 0.87, 0.81)  # of the previews too: pale, so that shape shows by its shading
@@ -60,7 +61,8 @@ class Drawn:
 def draw_object(job: Drawing) -> None:
     """Both sides of an object, unless they are there and of the same input. Raises ValueError or OSError."""
     digest = _digest(job.predicted, job.truth)
-    if (job.folder / RECORD).is_file() and read_drawn(job.folder).digest == digest:
+    done = kept(job.folder / RECORD, lambda path: read_drawn(path.parent))
+    if done is not None and done.digest == digest:
         return
     job.folder.parent.mkdir(parents=True, exist_ok=True)
     draft = new_draft(job.folder)

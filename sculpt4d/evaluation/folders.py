@@ -5,7 +5,6 @@ What cannot be measured is listed with its reason and left out of the means, who
 
 import hashlib
 import json
-import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,14 +16,13 @@ from sculpt4d.data.executors_progress import shown
 from sculpt4d.data.files import file_digest
 from sculpt4d.evaluation.actionbench import ActionBench
 from sculpt4d.evaluation.average import summarize
-from sculpt4d.evaluation.holdout import DAMAGED, settings_key, tell_damaged, write_json
+from sculpt4d.evaluation.holdout import settings_key, write_json
 from sculpt4d.evaluation.layouts import Found, files_of, find_motions
 from sculpt4d.evaluation.motion import Cloud, Motion, open_frames
 from sculpt4d.evaluation.pairing import pair_objects
 from sculpt4d.evaluation.protocol import Protocol
 from sculpt4d.evaluation.reading import read_motion
-
-log = logging.getLogger(__name__)
+from sculpt4d.evaluation.records import kept
 
 FORMAT = 2  # raised when the same files and constants would give other numbers
 UNKNOWN = "no prediction: the folder has no file or subfolder of this name that holds a known layout"
@@ -125,7 +123,8 @@ def refuse_nothing(found: Measurement, path: Path) -> None:
 def measure(task: Task) -> None:
     """One object to its file, unless that is there and of the same input. Raises ValueError or OSError."""
     digest = files_digest([*files_of(task.predicted), *files_of(task.truth)])
-    if kept_digest(task.path) == digest:
+    done = kept(task.path, read_measured)
+    if done is not None and done.digest == digest:
         return
     started = time.perf_counter()
     truth = read_side(task.truth, task.moments, "ground_truth", task.protocol.tracked)
@@ -147,17 +146,6 @@ def measure(task: Task) -> None:
         seconds=round(time.perf_counter() - started, 3),
     )
     write_json(task.path, asdict(result))
-
-
-def kept_digest(path: Path) -> str | None:
-    """The input of a kept result; None when there is none or it is damaged."""
-    if not path.is_file():
-        return None
-    try:
-        return read_measured(path).digest
-    except DAMAGED as error:
-        tell_damaged(path, error)
-        return None
 
 
 def read_measured(path: Path) -> Measured:

@@ -17,13 +17,12 @@ from torchmetrics import Metric
 
 from sculpt4d.data.files import write_text
 from sculpt4d.evaluation.protocol import Judge, Protocol
+from sculpt4d.evaluation.records import kept
 from sculpt4d.types import Clip, MeshSequence
 
 log = logging.getLogger(__name__)
 
 FORMAT = 2  # raised when the same settings would give other numbers, so that old results are not taken up
-
-DAMAGED = (ValueError, KeyError, TypeError, AttributeError)  # what reading a damaged record raises
 
 Measured = TypeVar("Measured")
 Predict = Callable[[Clip, int], MeshSequence]
@@ -128,7 +127,9 @@ def _evaluate_case(
     advance: Callable[[], None],
 ) -> Result:
     digest = case_digest(case)
-    result = read_result(path, digest)
+    result = kept(path, read_result)
+    if result is not None and result.digest != digest:
+        result = None
     missing = [seed for seed in seeds if result is None or seed not in result.samples]
     for _ in range(len(seeds) - len(missing)):
         advance()
@@ -175,27 +176,15 @@ def case_digest(case: Case) -> str:
     return digest.hexdigest()[:16]
 
 
-def read_result(path: Path, digest: str) -> Result | None:
-    """The kept result, or None when there is none, it is of other data or damaged (which is said)."""
-    if not path.is_file():
-        return None
-    try:
-        record = json.loads(path.read_text())
-        record["floor"] = _numbers(record["floor"])
-        record["samples"] = {
-            int(seed): Sample(**{**sample, "values": _numbers(sample["values"])})
-            for seed, sample in record["samples"].items()
-        }
-        result = Result(**record)
-    except DAMAGED as error:
-        tell_damaged(path, error)
-        return None
-    return result if result.digest == digest else None
-
-
-def tell_damaged(path: Path, error: Exception) -> None:
-    """A kept result that cannot be read is made again; its user is told."""
-    log.warning("%s is damaged (%s: %s) and is measured again", path, type(error).__name__, error)
+def read_result(path: Path) -> Result:
+    """A kept result; null is NaN."""
+    record = json.loads(path.read_text())
+    record["floor"] = _numbers(record["floor"])
+    record["samples"] = {
+        int(seed): Sample(**{**sample, "values": _numbers(sample["values"])})
+        for seed, sample in record["samples"].items()
+    }
+    return Result(**record)
 
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:

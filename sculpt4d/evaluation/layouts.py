@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from sculpt4d.data import store
-from sculpt4d.evaluation.series import MESHES, array_pairs, dangling, mesh_series
+from sculpt4d.evaluation.series import MESHES, array_pairs, dangling, masked, mesh_series
 
 GLTF = (".glb", ".gltf")
 ARRAY = re.compile("vertices|faces")
@@ -54,7 +54,7 @@ def find_motions(root: Path, pattern: str | None = None) -> dict[str, Found]:
         named = "a file that matches pattern" if pattern else "an object of a known layout"
         raise FileNotFoundError(f"{root} does not hold {named} (docs/evaluation.md lists the layouts)")
     name = root.stem if root.is_file() else root.resolve().name
-    apart = len({re.sub(r"\d+", "#", other) for other in found}) == len(found)  # files that cannot be one series
+    apart = len(set(map(masked, found))) == len(found)  # files that cannot be one series
     return found | {name: single} if single.kind == "unreadable" and apart else {name: single}
 
 

@@ -1,19 +1,35 @@
 """Records of runs read back from JSON: every field of the expected type, or one error that names file and fault."""
 
 import json
+import logging
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+log = logging.getLogger(__name__)
+
+MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)  # what reading a bad record raises
+
 Read = TypeVar("Read")
+
+
+def kept(path: Path, read: Callable[[Path], Read]) -> Read | None:
+    """What an earlier run left in a file; None, for it to be made again, when there is none or it is damaged (said)."""
+    if not path.is_file():
+        return None
+    try:
+        return read(path)
+    except MALFORMED as error:
+        log.warning("%s is damaged (%s: %s) and is made again", path, type(error).__name__, error)
+        return None
 
 
 def read_record(file: Path, kind: str, make: Callable[[dict[str, Any]], Read]) -> Read:
     """What `make` reads in a file. Raises ValueError, naming file and fault, where the record is malformed."""
     try:
         return make(part({"record": json.loads(file.read_text())}, "record"))
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+    except MALFORMED as error:
         raise ValueError(
             f"{file} is not {kind} ({type(error).__name__}: {error}): remove it or name another"
         ) from error

@@ -80,7 +80,12 @@ def in_order(files: Sequence[Path], folder: Path) -> tuple[Path, ...]:
 
 def form(file: Path, folder: Path) -> str:
     """The name within the folder, its numbers replaced by #."""
-    return re.sub(r"\d+", "#", _name(file, folder))
+    return masked(_name(file, folder))
+
+
+def masked(name: str) -> str:
+    """The name with # for each of its numbers."""
+    return re.sub(r"\d+", "#", name)
 
 
 def numbers(file: Path, folder: Path) -> tuple[int, ...]:

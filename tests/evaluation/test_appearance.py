@@ -277,6 +277,20 @@ def test_pictures_moved_to_another_view_are_compared_again(run: Run, tmp_path: P
     assert (first["frames"], second["frames"]) == (4, 2)
 
 
+@pytest.mark.parametrize("damage", ["", '{"name": "a"', "[]"])
+def test_a_damaged_record_of_pictures_is_made_again(
+    damage: str, run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for side, seed in (("truth", 0), ("method", 1)):
+        write_stills(tmp_path / side / "a", stills(seed, count=4))
+    first = run("metrics.measures=[lpips]")
+    (kept,) = (tmp_path / "out").rglob("drawn.json")
+    kept.write_text(damage)
+    again = run("metrics.measures=[lpips]")
+    assert again["mean"]["lpips"] == first["mean"]["lpips"] and again["failed_objects"] == {}
+    assert f"{kept} is damaged" in caplog.text
+
+
 def test_a_part_of_the_objects_can_be_named(run: Run, clips: Path) -> None:
     record = run("objects=[b,c]", "metrics.measures=[lpips]")
     assert [entry["name"] for entry in record["per_object"]] == ["b"]
