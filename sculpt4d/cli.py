@@ -9,8 +9,13 @@ import sys
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import QuotedString
 from hydra.errors import InstantiationException
-from omegaconf import DictConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 Arguments = ParamSpec("Arguments")
@@ -29,6 +34,7 @@ def clean_errors(main: Callable[Arguments, Result]) -> Callable[Arguments, Resul
     @functools.wraps(main)
     def guarded(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         try:
+            refuse_other_kinds()
             return main(*args, **kwargs)
         except (*MENDABLE, InstantiationException) as error:
             if os.environ.get(TRACEBACK) == "1":
@@ -40,6 +46,31 @@ def clean_errors(main: Callable[Arguments, Result]) -> Callable[Arguments, Resul
             raise SystemExit(STOPPED) from None
 
     return guarded
+
+
+def refuse_other_kinds() -> None:
+    """Raises ValueError for the first override of the running command that has a word or number in place of a number
+    or list. Lightning's own keys (trainer) take words for numbers and are left to it.
+    """
+    if not HydraConfig.initialized() or not GlobalHydra.instance().is_initialized():
+        return
+    running = HydraConfig.get()
+    chosen = [text for text in running.overrides.task if text.split("=")[0].lstrip("+") in running.runtime.choices]
+    loader = GlobalHydra.instance().config_loader()
+    usual = loader.load_configuration(running.job.config_name, chosen, RunMode.RUN)
+    for override in OverridesParser.create().parse_overrides(list(running.overrides.task)):
+        key, value = override.key_or_group, override.value()
+        if key in running.runtime.choices or key.startswith("trainer.") or override.is_delete():
+            continue
+        before = OmegaConf.select(usual, key, throw_on_resolution_failure=False)
+        if OmegaConf.is_list(before) and isinstance(value, int | float):
+            raise ValueError(f"{key}={value}: must be a list: {key}=[{value}]")
+        if isinstance(before, int | float) and not isinstance(before, bool) and _is_word(value):
+            raise ValueError(f"{key}={value}: must be a number, such as the usual {before}")
+
+
+def _is_word(value: object) -> bool:
+    return isinstance(value, QuotedString) or (isinstance(value, str) and "${" not in value)
 
 
 def in_words(error: BaseException) -> str:

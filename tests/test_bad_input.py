@@ -5,6 +5,8 @@ import errno
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from sculpt4d.generation.generate import generate
 from sculpt4d.model.weights import save_weights
 from sculpt4d.training.run import fit
 
+ROOT = Path(__file__).resolve().parents[1]
 Configure = Callable[..., DictConfig]
 Refusal = Callable[[Callable[[DictConfig], object], DictConfig], str]
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -460,3 +463,25 @@ def test_a_disk_that_fills_while_a_checkpoint_is_written_leaves_no_half_of_it(
     message = refusal(fit, cfg)
     assert "No space left on device" in message and "free some space" in message
     assert not written(tmp_path / "out")
+
+
+# the command line
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("train.py stage.steps=abc", "stage.steps=abc: must be a number, such as the usual 4200"),
+        ("train.py sweep=masks sweep.seeds=1", "sweep.seeds=1: must be a list: sweep.seeds=[1]"),
+        ("evaluate.py seeds=0", "seeds=0: must be a list: seeds=[0]"),
+        (
+            "evaluate.py threads=${seed} limit=abc",
+            "limit=abc: must be a whole number of objects from 1, or null for all",
+        ),
+        ("evaluate.py sedes=[0]", "valid keys beside sedes: "),
+    ],
+)
+def test_a_value_of_another_kind_is_refused_by_name(command: str, said: str, tmp_path: Path) -> None:
+    words = [sys.executable, *command.split(), f"hydra.run.dir={tmp_path}"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and said in done.stderr and "Traceback" not in done.stderr, done.stderr

@@ -120,8 +120,8 @@ def chosen_names(objects: str | Sequence[str] | None, truth: Path) -> tuple[str,
 
 def evaluate_holdout(cfg: DictConfig) -> float:
     """The 4D model or a baseline on held-out objects."""
-    if cfg.limit is not None and cfg.limit < 1:
-        raise ValueError(f"limit={cfg.limit}: at least one object is needed, or null for all")
+    if cfg.limit is not None and (not isinstance(cfg.limit, int) or cfg.limit < 1):
+        raise ValueError(f"limit={cfg.limit}: must be a whole number of objects from 1, or null for all")
     if useless := [name for name in ("objects", "pattern") if cfg[name] is not None]:
         raise ValueError(f"{' and '.join(useless)}: of predictions=DIR; limit=N takes the first N held out")
     if cfg.threads:
