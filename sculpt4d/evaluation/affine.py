@@ -1,7 +1,7 @@
-"""ActionBench's alignment: rotation, translation and a scale per axis, found by gradient descent from 24 starts.
+"""ActionBench's alignment: rotation, translation and a scale per axis, found by gradient descent from many starts.
 
-Every start is optimised on its own by Adam; the loss is the sum of the two mean squared nearest distances. The best
-parameters over all starts and steps are kept.
+Every start is optimised on its own by Adam; the loss is the sum of the two mean squared nearest distances. Of the best
+step over all starts the rotation is kept as it was, shift and scale as that step left them: so does the public code.
 """
 
 import itertools
@@ -14,6 +14,9 @@ from torch import Tensor
 
 from sculpt4d.evaluation.nearest import ENGINES
 from sculpt4d.geometry.morton import morton_order
+
+# rows of axis_rotations: the public list has 24 triples of Euler angles, two of which repeat the rotation of another
+PUBLIC_STARTS = tuple(row for row in range(24) if row not in (17, 23))
 
 
 class Affine(NamedTuple):
@@ -53,13 +56,16 @@ def fit_affine(
     steps: int = 200,
     rate: float = 0.01,
     engine: str = "scipy",
+    rotations: Float[np.ndarray, "k 3 3"] | None = None,
 ) -> tuple[Affine, float]:
     """What brings `source` onto `target`, and its loss. All starts begin with scale 1 and no translation.
 
-    engine: of the nearest neighbours (nearest.py); its device is that of the optimisation.
+    engine: of the nearest neighbours (nearest.py); its device is that of the optimisation. rotations: the starts, all
+    24 when None.
     """
     device = ENGINES[engine].device
-    starts = torch.tensor(axis_rotations(), dtype=torch.float64, device=device)
+    begun = axis_rotations() if rotations is None else rotations
+    starts = torch.tensor(begun, dtype=torch.float64, device=device)
     count = len(starts)
     mine = torch.tensor(source[morton_order(source)], dtype=torch.float64, device=device)
     fixed = torch.tensor(target[morton_order(target)], dtype=torch.float64, device=device)
@@ -75,14 +81,14 @@ def fit_affine(
         with torch.no_grad():
             forth, back = match(moved)
         loss = _squared(moved, theirs, forth) + _squared(theirs, moved, back)
+        optimizer.zero_grad()
+        loss.sum().backward()
+        optimizer.step()
         lowest = int(loss.argmin())
         if loss[lowest].item() < best:
             best = loss[lowest].item()
             found = (scale[lowest], rotation[lowest], shift[lowest])
             kept = Affine(*(value.detach().cpu().numpy().astype(np.float64).copy() for value in found))
-        optimizer.zero_grad()
-        loss.sum().backward()
-        optimizer.step()
     return kept, best
 
 

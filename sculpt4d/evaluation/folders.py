@@ -24,7 +24,7 @@ from sculpt4d.evaluation.protocol import Protocol
 from sculpt4d.evaluation.reading import read_motion
 from sculpt4d.evaluation.records import kept
 
-FORMAT = 2  # raised when the same files and constants would give other numbers
+FORMAT = 3  # raised when the same files and constants would give other numbers
 UNKNOWN = "no prediction: the folder has no file or subfolder of this name that holds a known layout"
 
 

@@ -207,8 +207,8 @@ def _flat(files: Sequence[Path], folder: Path, fps: float | None = None) -> Foun
         return Found("animation", series[0], series, fps)
     if series:
         return Found("meshes", folder, series, fps, notes)
-    pairs = array_pairs(files, folder)
-    return Found("arrays", folder, pairs) if pairs else None
+    pairs, notes = array_pairs(files, folder)
+    return Found("arrays", folder, pairs, notes=notes) if pairs else None
 
 
 def _recorded_fps(path: Path) -> float:

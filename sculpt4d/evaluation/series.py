@@ -13,7 +13,7 @@ BESIDE = re.compile("normal|colou?r|tangent|uv")  # arrays about vertices or fac
 def mesh_series(files: Sequence[Path], folder: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
     """The longest run of mesh files of the folder whose names differ in their numbers alone, and what to note of it.
 
-    Raises ValueError when two are equally long, or when the numbers do not say which frame is which.
+    Raises ValueError when two are equally long, or when the numbers do not say which frame comes first.
     """
     groups: dict[tuple[str, str], list[Path]] = {}
     for file in files:
@@ -34,12 +34,13 @@ def mesh_series(files: Sequence[Path], folder: Path) -> tuple[tuple[Path, ...], 
             f"it by pattern='{chosen[0].replace('#', '*')}{chosen[1]}'"
         )
     notes = (f"read {''.join(chosen)}, other meshes of the folder were left",) if len(groups) > 1 else ()
-    return in_order(groups[chosen], folder), notes
+    files = in_order(groups[chosen], folder)
+    return files, (*notes, *gap(files, folder))
 
 
-def array_pairs(files: Sequence[Path], folder: Path) -> tuple[Path, ...]:
+def array_pairs(files: Sequence[Path], folder: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
     """vertices*.npy and faces*.npy by turns: one pair for the whole motion, or one a frame (a single faces file serves
-    all). Raises ValueError when it is not clear which those are.
+    all); and what to note of them. Raises ValueError when it is not clear which those are.
     """
     arrays = [file for file in files if file.suffix == ".npy" and not BESIDE.search(file.stem)]
     sides = []
@@ -53,29 +54,43 @@ def array_pairs(files: Sequence[Path], folder: Path) -> tuple[Path, ...]:
     if vertices and len(faces) not in (1, len(vertices)):
         raise ValueError(f"{folder} holds {len(vertices)} vertices*.npy and {len(faces)} faces*.npy: give pairs")
     faces = faces * len(vertices) if len(faces) == 1 else faces
-    return tuple(file for pair in zip(vertices, faces, strict=False) for file in pair)
+    return tuple(file for pair in zip(vertices, faces, strict=False) for file in pair), gap(vertices, folder)
 
 
 def in_order(files: Sequence[Path], folder: Path) -> tuple[Path, ...]:
-    """Files of one form by their numbers. Frames are paired by place, so a gap would compare other moments unseen.
+    """Files of one form by their numbers.
 
-    Raises ValueError unless one number counts in steps without a gap and any others go along with it, and for a
-    dangling link.
+    Raises ValueError unless one number counts and any others go along with it, and for a dangling link.
     """
     files = sorted(files, key=lambda file: numbers(file, folder))
     for file in files:
         if dangling(file):
             raise ValueError(f"{file} is a link to a file that is not there: restore the file")
-    columns = [column for column in zip(*(numbers(file, folder) for file in files), strict=True) if len({*column}) > 1]
-    steps = [[after - before for before, after in pairwise(column)] for column in columns]
-    if len(columns) > 1 and not all(min(column) > 0 or max(column) < 0 for column in steps):
+    for file, after in pairwise(files):
+        if numbers(file, folder) == numbers(after, folder):
+            raise ValueError(f"{folder}: {file.name} and {after.name} have the same number: leave one of them")
+    varying = _varying(files, folder)
+    if len(varying) > 1 and not all(min(steps) > 0 or max(steps) < 0 for steps in map(_steps, varying)):
         raise ValueError(
-            f"{folder}: {len(columns)} numbers vary in the names {form(files[0], folder)}{files[0].suffix}, so it is "
+            f"{folder}: {len(varying)} numbers vary in the names {form(files[0], folder)}{files[0].suffix}, so it is "
             f"not clear which counts the frames: choose one series by pattern, such as {_one_of(files, folder)}"
         )
-    if len(files) > 1 and not any(0 < max(column) < GAP * min(column) for column in steps):
-        raise ValueError(f"{folder}: {_gap(files, columns[0] if columns else numbers(files[0], folder)[-1:] * 2)}")
     return tuple(files)
+
+
+def gap(files: Sequence[Path], folder: Path) -> tuple[str, ...]:
+    """A note where no number of the files in order advances evenly: frames are paired by place, so if one is missing
+    all that follow are compared with other moments.
+    """
+    columns = _varying(files, folder)
+    if len(files) < 2 or any(0 < max(steps) < GAP * min(steps) for steps in map(_steps, columns)):
+        return ()
+    column, steps = columns[0], [abs(step) for step in _steps(columns[0])]
+    place = next(place for place, step in enumerate(steps) if step >= GAP * min(steps))
+    return (
+        f"the numbers of the files jump from {column[place]} to {column[place + 1]} but elsewhere advance by "
+        f"{min(steps)}; they were paired in their order",
+    )
 
 
 def form(file: Path, folder: Path) -> str:
@@ -102,17 +117,14 @@ def _name(file: Path, folder: Path) -> str:
     return file.relative_to(folder).with_suffix("").as_posix()
 
 
-def _gap(files: Sequence[Path], column: Sequence[int]) -> str:
-    """Where the numbers of the files cease to be even, and what can be done."""
-    steps = [after - before for before, after in pairwise(column)]
-    if 0 in steps:
-        place = steps.index(0)
-        return f"{files[place].name} and {files[place + 1].name} have the same number: leave one of them"
-    place = next(place for place, step in enumerate(steps) if step >= GAP * min(steps))
-    return (
-        f"the numbers jump from {column[place]} to {column[place + 1]} ({files[place].name}, {files[place + 1].name}) "
-        f"but elsewhere advance by {min(steps)}: restore the frames between, or number the frames in even steps"
-    )
+def _varying(files: Sequence[Path], folder: Path) -> list[tuple[int, ...]]:
+    """The numbers of the names, one tuple for each place where they are not all the same."""
+    columns = zip(*(numbers(file, folder) for file in files), strict=True)
+    return [column for column in columns if len({*column}) > 1]
+
+
+def _steps(column: Sequence[int]) -> list[int]:
+    return [after - before for before, after in pairwise(column)]
 
 
 def _one_of(files: Sequence[Path], folder: Path) -> str:
