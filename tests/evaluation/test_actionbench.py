@@ -1,4 +1,4 @@
-"""The ActionBench distances against an implementation of their description that shares no code with ours."""
+"""The ActionBench distances against an implementation that shares no code with ours, and against public figures."""
 
 import itertools
 from dataclasses import replace
@@ -15,7 +15,7 @@ from sculpt4d.data.glb import read_animation
 from sculpt4d.evaluation.actionbench import ActionBench, carried
 from sculpt4d.evaluation.affine import axis_rotations, fit_affine, rotation_from_6d
 from sculpt4d.evaluation.folders import measure_folders
-from sculpt4d.evaluation.motion import Motion
+from sculpt4d.evaluation.motion import Cloud, Motion
 from sculpt4d.types import Mesh
 
 SMALL = ActionBench(points=600, alignment_points=150, steps=40, queries=200)
@@ -72,8 +72,8 @@ def described_scores(meshes, truth, settings):
         described_alignment(clouds[k][mine], truth[k][theirs], settings.steps, settings.rate, settings.every_start)
         for k in frames
     ]
-    ask_truth = np.random.RandomState(seed + 1).permutation(truth.shape[1])[: settings.queries]
-    ask_mine = np.random.RandomState(seed).permutation(settings.points)[: settings.queries]
+    ask_truth = np.random.RandomState(45).permutation(truth.shape[1])[: settings.queries]
+    ask_mine = np.random.RandomState(44).permutation(settings.points)[: settings.queries]
 
     def chamfer(cloud, true):
         distance = torch.cdist(cloud, true)
@@ -145,6 +145,21 @@ def test_the_default_constants_are_the_public_ones() -> None:
     bench = ActionBench()
     assert (bench.points, bench.alignment_points, bench.queries, bench.seed) == (100_000, 10_000, 10_000, 44)
     assert (bench.steps, bench.rate) == (200, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("seed", "public"), [(44, (0.0307150, 0.0332712, 0.0423276)), (42, (0.0315094, 0.0331301, 0.0423562))]
+)
+def test_the_figures_of_the_public_code(seed: int, public: tuple[float, ...]) -> None:
+    """Of facebookresearch/actionmesh at cbb4d007 with fewer points, run on this pair; rounding moves it by 8e-6."""
+    true = [blob(k) for k in range(3)]
+    points = np.stack(carried(true, ActionBench(points=4000, seed=7))).astype(np.float32)
+    truth = Motion(tuple(Cloud(frame, np.ones(4000, np.float32)) for frame in points), tracked=True)
+    turn = np.array([[0, 0, 1], [1, 0, 0], [0, 1, 0]]) * 0.9
+    bent = [blob(k, 0.15) for k in range(3)]
+    predicted = Motion(tuple(Mesh((mesh.vertices @ turn + 0.1).astype(np.float32), mesh.faces) for mesh in bent))
+    ours = ActionBench(points=3000, alignment_points=1000, queries=1000, seed=seed).judge(truth).score(predicted)
+    assert tuple(ours.values[name] for name in ("cd_3d", "cd_4d", "cd_m")) == pytest.approx(public, abs=1e-4)
 
 
 @pytest.mark.parametrize("absent", ABSENT)
