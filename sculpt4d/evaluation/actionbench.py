@@ -29,7 +29,7 @@ DEFINITIONS = {
     "cd_m": "nearest partners chosen in frame 0, aligned; their un-squared distance, mean over frames and over all "
     "points of either side, summed over both directions; needs faces that stay",
     "chamfer": "mean un-squared distance of query points of either side to all points of the other, summed",
-    "alignment": "axis-aligned starts: the 22 rotations of the public list, or with every_start all 24; rotation, "
+    "alignment": "24 axis-aligned starts, or without every_start the 22 rotations of the public list; rotation, "
     "shift, scale per axis by Adam on the sum of mean squared distances; kept of the best step: the rotation before "
     "its update, shift and scale after it",
     "average": "mean over the objects that could be measured; the others are listed",
@@ -41,9 +41,9 @@ DEFINITIONS = {
 @dataclass(frozen=True)
 class ActionBench:
     """points: drawn per predicted frame. alignment_points: of either side in the alignment, `steps` of Adam at `rate`.
-    queries: points of either side whose nearest distance counts in CD-3D and CD-4D. every_start: begins from the two
-    axis rotations too that the public list of 24 leaves out, as it names two others twice. seed: of drawn points and of
-    the rows for the alignment.
+    queries: points of either side whose nearest distance counts in CD-3D and CD-4D. every_start: all 24 axis
+    rotations; else those of the public list, which names two of them twice and so lacks two. seed: of drawn points and
+    of the rows for the alignment.
     """
 
     name: str = "actionbench"
@@ -52,7 +52,7 @@ class ActionBench:
     steps: int = 200
     rate: float = 0.01
     queries: int = 10_000
-    every_start: bool = False
+    every_start: bool = True
     seed: int = 44
     query_seed: int = 44
 

@@ -28,7 +28,7 @@ REAL = {"fox": "Fox.glb", "hand": "leftHand_cubicspline.glb"}
 ABSENT = ([[0, 0, 1], [-1, 0, 0], [0, -1, 0]], [[0, 0, -1], [0, -1, 0], [-1, 0, 0]])  # from the public list of starts
 
 
-def described_alignment(source, target, steps, rate, every_start=False):
+def described_alignment(source, target, steps, rate, every_start):
     """Starts x 6D rotation, shift, scale per axis; Adam; symmetric squared Chamfer. Of the best step the rotation is
     kept from before its update, shift and scale from after it.
     """
