@@ -6,6 +6,7 @@ python -m experiments.plots [--output FOLDER] [SOURCE ...]     seconds, no GPU; 
 import argparse
 import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import numpy as np
 from experiments import table_a1_masks, table_a4_length
 from experiments.chart import Panel, Point, Series, draw
 from experiments.comparison import GEOMETRIC, Comparison, choose
+from experiments.present import unshown
 from experiments.results import ROOT, default_sources, read_runs
 from experiments.rows import Row, standard_error
 from experiments.wandb_run import folder
@@ -30,8 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     try:
         drawn = draw_all(given.output, given.sources)
+        left = unshown([table_a1_masks.COMPARISON, table_a4_length.COMPARISON], read_runs(given.sources))
     except (OSError, ValueError) as error:
         parser.error(str(error))
+    if left:
+        print(left, file=sys.stderr)
     print("\n".join(map(str, drawn.values())))
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import table_a1_masks, table_main, tables
+from experiments import plots, table_a1_masks, table_main, tables
 from experiments.present import present, tables_of, unshown
 from experiments.reproduced import agreement
 from experiments.results import read_runs
@@ -51,6 +51,16 @@ def test_of_all_tables_only_what_stands_in_none_is_told(
     tables.main(["--results", str(folder), "--output", str(tmp_path / "out")])
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Not shown")]
     assert "mine_seed0.json" in line and "length" not in line
+
+
+def test_pictures_tell_what_they_leave_out(sweep: Leave, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    sweep("masks", "full")
+    folder = sweep("components", "without_shared_noise")
+    plots.main([str(folder), "--output", str(tmp_path / "out")])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("Not shown: ") and "without_shared_noise" in line and "full" not in line
+    plots.main([str(folder / "masks"), "--output", str(tmp_path / "out")])
+    assert not capsys.readouterr().err
 
 
 def test_variants_that_one_side_alone_has_are_told(sweep: Leave, tmp_path: Path):
