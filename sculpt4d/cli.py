@@ -12,7 +12,6 @@ from typing import ParamSpec, TypeVar
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import QuotedString
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -20,6 +19,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
+ROOT = "SCULPT4D_ROOT"  # the checkout, see conf/paths
 TRACEBACK = "SCULPT4D_TRACEBACK"  # set to 1 to see where an error comes from
 STOPPED = 128 + signal.SIGINT  # what a shell expects of a program that Ctrl-C ended
 MENDABLE = (ValueError, OSError, ImportError, MissingMandatoryValue)
@@ -49,28 +49,26 @@ def clean_errors(main: Callable[Arguments, Result]) -> Callable[Arguments, Resul
 
 
 def refuse_other_kinds() -> None:
-    """Raises ValueError for the first override of the running command that has a word or number in place of a number
-    or list. Lightning's own keys (trainer) take words for numbers and are left to it.
+    """Raises ValueError for the first override of the running command that has a word or list where a number is usual,
+    or neither list nor null where a list is. Lightning's own keys (trainer), interpolations and whole groups are left
+    to those who read them.
     """
     if not HydraConfig.initialized() or not GlobalHydra.instance().is_initialized():
         return
     running = HydraConfig.get()
-    chosen = [text for text in running.overrides.task if text.split("=")[0].lstrip("+") in running.runtime.choices]
+    given: list[str] = OmegaConf.to_container(running.overrides.task, resolve=False)  # type: ignore[assignment]
+    chosen = [text for text in given if text.split("=")[0].lstrip("+") in running.runtime.choices]
     loader = GlobalHydra.instance().config_loader()
     usual = loader.load_configuration(running.job.config_name, chosen, RunMode.RUN)
-    for override in OverridesParser.create().parse_overrides(list(running.overrides.task)):
+    for override in OverridesParser.create().parse_overrides([text for text in given if "${" not in text]):
         key, value = override.key_or_group, override.value()
-        if key in running.runtime.choices or key.startswith("trainer.") or override.is_delete():
+        if key in running.runtime.choices or key.startswith("trainer.") or value is None:
             continue
         before = OmegaConf.select(usual, key, throw_on_resolution_failure=False)
-        if OmegaConf.is_list(before) and isinstance(value, int | float):
+        if OmegaConf.is_list(before) and isinstance(value, str | int | float):
             raise ValueError(f"{key}={value}: must be a list: {key}=[{value}]")
-        if isinstance(before, int | float) and not isinstance(before, bool) and _is_word(value):
+        if isinstance(before, int | float) and not isinstance(before, bool) and isinstance(value, str | list):
             raise ValueError(f"{key}={value}: must be a number, such as the usual {before}")
-
-
-def _is_word(value: object) -> bool:
-    return isinstance(value, QuotedString) or (isinstance(value, str) and "${" not in value)
 
 
 def in_words(error: BaseException) -> str:
@@ -89,10 +87,13 @@ def in_words(error: BaseException) -> str:
 
 
 def told_keys(main: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Adds the valid keys to what Hydra says of a mistyped one. Goes around `hydra.main`."""
+    """Adds the valid keys to what Hydra says of a mistyped one, and sets the root of all paths where nobody has. Goes
+    around `hydra.main`.
+    """
 
     @functools.wraps(main)
     def guarded(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        os.environ.setdefault(ROOT, os.getcwd())
         try:
             return main(*args, **kwargs)
         except SystemExit as stop:

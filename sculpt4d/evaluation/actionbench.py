@@ -23,6 +23,7 @@ from sculpt4d.types import Mesh
 Points = Float[np.ndarray, "_ 3"]
 QUERY_SEEDS = (1, 0)  # added to query_seed: queries of the truth, of the prediction
 TRUTH_SEED = 1 << 20  # added to the seed for points of a truth that are drawn: no frame of a prediction has theirs
+LARGEST_SEED = 1 << 31  # of numpy's legacy generator, with room for what is added
 DEFINITIONS = {
     "cd_3d": "a fresh alignment for every frame; chamfer, mean over frames",
     "cd_4d": "the alignment of frame 0 for every frame; chamfer, mean over frames",
@@ -61,6 +62,11 @@ class ActionBench:
     def __post_init__(self) -> None:
         if min(self.points, self.alignment_points, self.steps, self.queries) < 1:
             raise ValueError("protocol: points, alignment_points, steps and queries must be at least 1")
+        for name in ("seed", "query_seed"):
+            if type(value := getattr(self, name)) is not int or not 0 <= value < LARGEST_SEED:
+                raise ValueError(f"protocol: {name}={value} must be a whole number from 0 to {LARGEST_SEED - 1}")
+        if type(self.every_start) is not bool:
+            raise ValueError(f"protocol: every_start={self.every_start} must be true or false")
 
     def definitions(self) -> dict[str, str]:
         """Every quantity and rule in words."""
@@ -161,7 +167,10 @@ def follow_points(frames: Sequence[Frame], count: int, seed: int) -> list[Points
     first = frames[0]
     assert isinstance(first, Mesh)
     generator = torch.Generator().manual_seed(seed)
-    corners = torch.from_numpy(np.asarray(first.vertices, np.float32)[first.faces])
+    placed = first.vertices.astype(np.float64)[first.faces]
+    # a power of two keeps the draw as it is, and areas within the range of float32
+    unit = 2.0 ** -round(np.log2(np.ptp(placed.reshape(-1, 3), axis=0).max()))
+    corners = torch.from_numpy((placed * unit).astype(np.float32))
     edges = corners[:, 1:] - corners[:, :1]
     areas = torch.linalg.cross(edges[:, 0], edges[:, 1]).norm(dim=-1) / 2
     face = areas.multinomial(count, replacement=True, generator=generator)

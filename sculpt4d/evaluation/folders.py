@@ -122,7 +122,7 @@ def refuse_nothing(found: Measurement, path: Path) -> None:
 
 def measure(task: Task) -> None:
     """One object to its file, unless that is there and of the same input. Raises ValueError or OSError."""
-    digest = files_digest([*files_of(task.predicted), *files_of(task.truth)])
+    digest = input_digest(task)
     done = kept(task.path, read_measured)
     if done is not None and done.digest == digest:
         return
@@ -142,10 +142,22 @@ def measure(task: Task) -> None:
         failed_frames=scores.failures,
         open_frames=open_frames(predicted.frames),
         layouts={"prediction": predicted.layout, "ground_truth": truth.layout},
-        notes=[*predicted.notes, *truth.notes, *_rates(predicted, truth), *_scarce(truth, task.protocol)],
+        notes=[
+            *(f"prediction: {note}" for note in predicted.notes),
+            *(f"ground truth: {note}" for note in truth.notes),
+            *_rates(predicted, truth),
+            *_scarce(truth, task.protocol),
+        ],
         seconds=round(time.perf_counter() - started, 3),
     )
     write_json(task.path, asdict(result))
+
+
+def input_digest(task: Task) -> str:
+    """Hash of all files, and of what was noted of their names."""
+    files = files_digest([*files_of(task.predicted), *files_of(task.truth)])
+    notes = [*task.predicted.notes, *task.truth.notes]
+    return hashlib.sha256("\n".join([files, *notes]).encode()).hexdigest()[:16] if notes else files
 
 
 def read_measured(path: Path) -> Measured:

@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Sequence
+from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 
 MESHES = (".glb", ".gltf", ".obj", ".ply", ".off", ".stl")  # of equally long series, the first kind is taken
 GAP = 2  # times the smallest step is a frame that is missing; less is rounding, as in 0, 3, 7, 10
+NUMBER = r"\d+(?:\.\d+)?"
 BESIDE = re.compile("normal|colou?r|tangent|uv")  # arrays about vertices or faces that are neither
 
 
@@ -53,19 +55,29 @@ def array_pairs(files: Sequence[Path], folder: Path) -> tuple[tuple[Path, ...], 
     vertices, faces = sides
     if vertices and len(faces) not in (1, len(vertices)):
         raise ValueError(f"{folder} holds {len(vertices)} vertices*.npy and {len(faces)} faces*.npy: give pairs")
+    for one, other in zip(vertices, faces if len(faces) > 1 else (), strict=False):
+        if numbers(one, folder) != numbers(other, folder):
+            raise ValueError(f"{folder}: {one.name} and {other.name} would be a pair: number both sides alike")
     faces = faces * len(vertices) if len(faces) == 1 else faces
     return tuple(file for pair in zip(vertices, faces, strict=False) for file in pair), gap(vertices, folder)
 
 
 def in_order(files: Sequence[Path], folder: Path) -> tuple[Path, ...]:
-    """Files of one form by their numbers.
+    """Files of one form by their numbers, which may be decimals.
 
-    Raises ValueError unless one number counts and any others go along with it, and for a dangling link.
+    Raises ValueError unless one number counts and any others go along with it, for a dangling link, and for decimals of
+    unequal length, as .10 may come after .9 or after .1.
     """
     files = sorted(files, key=lambda file: numbers(file, folder))
     for file in files:
         if dangling(file):
             raise ValueError(f"{file} is a link to a file that is not there: restore the file")
+    places = [[len(part) for part in re.findall(r"\d\.(\d+)", _name(file, folder))] for file in files]
+    if any(after != before for before, after in pairwise(places)):
+        raise ValueError(
+            f"{folder}: the numbers in {files[0].name} ... {files[-1].name} have unequally many digits after the "
+            "point, so their order is not clear: write as many in all names, or whole numbers"
+        )
     for file, after in pairwise(files):
         if numbers(file, folder) == numbers(after, folder):
             raise ValueError(f"{folder}: {file.name} and {after.name} have the same number: leave one of them")
@@ -85,11 +97,11 @@ def gap(files: Sequence[Path], folder: Path) -> tuple[str, ...]:
     columns = _varying(files, folder)
     if len(files) < 2 or any(0 < max(steps) < GAP * min(steps) for steps in map(_steps, columns)):
         return ()
-    column, steps = columns[0], [abs(step) for step in _steps(columns[0])]
+    steps = [abs(step) for step in _steps(columns[0])]
     place = next(place for place, step in enumerate(steps) if step >= GAP * min(steps))
     return (
-        f"the numbers of the files jump from {column[place]} to {column[place + 1]} but elsewhere advance by "
-        f"{min(steps)}; they were paired in their order",
+        f"after {files[place].name} comes {files[place + 1].name}, though the numbers elsewhere advance by "
+        f"{min(steps)}: frames were paired in their order",
     )
 
 
@@ -100,12 +112,12 @@ def form(file: Path, folder: Path) -> str:
 
 def masked(name: str) -> str:
     """The name with # for each of its numbers."""
-    return re.sub(r"\d+", "#", name)
+    return re.sub(NUMBER, "#", name)
 
 
-def numbers(file: Path, folder: Path) -> tuple[int, ...]:
+def numbers(file: Path, folder: Path) -> tuple[Decimal, ...]:
     """All numbers of the name within the folder."""
-    return tuple(map(int, re.findall(r"\d+", _name(file, folder))))
+    return tuple(map(Decimal, re.findall(NUMBER, _name(file, folder))))
 
 
 def dangling(path: Path) -> bool:
@@ -117,19 +129,19 @@ def _name(file: Path, folder: Path) -> str:
     return file.relative_to(folder).with_suffix("").as_posix()
 
 
-def _varying(files: Sequence[Path], folder: Path) -> list[tuple[int, ...]]:
+def _varying(files: Sequence[Path], folder: Path) -> list[tuple[Decimal, ...]]:
     """The numbers of the names, one tuple for each place where they are not all the same."""
     columns = zip(*(numbers(file, folder) for file in files), strict=True)
     return [column for column in columns if len({*column}) > 1]
 
 
-def _steps(column: Sequence[int]) -> list[int]:
+def _steps(column: Sequence[Decimal]) -> list[Decimal]:
     return [after - before for before, after in pairwise(column)]
 
 
 def _one_of(files: Sequence[Path], folder: Path) -> str:
     """A pattern of one series: the number with the most values is free, the others are those of the first file."""
     values = [len({*column}) for column in zip(*(numbers(file, folder) for file in files), strict=True)]
-    parts = re.split(r"(\d+)", _name(files[0], folder))
+    parts = re.split(f"({NUMBER})", _name(files[0], folder))
     parts[2 * values.index(max(values)) + 1] = "*"
     return f"pattern='{''.join(parts)}{files[0].suffix}'"

@@ -4,6 +4,7 @@ import itertools
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -219,6 +220,21 @@ def test_the_truth_as_a_prediction_does_not_fall_below_its_floor(shapes: SimpleN
         scores, floor = judge.score(truth), judge.floor()
         for name, least in floor.values.items():
             assert np.isnan(least) or scores[name] > 0.9 * least
+
+
+@pytest.mark.parametrize("size", [2.0**-40, 2.0**40])
+def test_size_alone_changes_no_drawn_point(size: float) -> None:
+    """Areas would leave the range of float32 where coordinates do not."""
+    frames = [blob(k) for k in range(2)]
+    scaled = [Mesh((mesh.vertices * size).astype(np.float32), mesh.faces) for mesh in frames]
+    bench = ActionBench(points=500)
+    assert np.array_equal(np.stack(carried(scaled, bench)), np.stack(carried(frames, bench)) * size)
+
+
+@pytest.mark.parametrize("wrong", [{"seed": -1}, {"query_seed": 1 << 31}, {"seed": True}])
+def test_a_wrong_constant_is_refused_before_any_object(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"protocol: {next(iter(wrong))}="):
+        ActionBench(**wrong)
 
 
 def test_changed_faces_have_no_cd_m_and_an_empty_frame_is_refused(shapes: SimpleNamespace) -> None:

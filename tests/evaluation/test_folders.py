@@ -148,7 +148,7 @@ def test_what_cannot_be_measured_is_named_and_the_run_goes_on(run: Run, clips: P
     assert "frame 0 of the prediction has no surface" in failed["first_empty"]
     assert (record["objects"], record["success_rate"], record["failures"]) == (4, 4 / 10, 1)
     notes = {entry["name"]: entry["notes"] for entry in record["per_object"]}
-    assert notes["long"] == ["first 3 of 4 frames used"]
+    assert notes["long"] == ["prediction: first 3 of 4 frames used"]
 
 
 def test_a_prediction_without_ground_truth_is_a_note_and_no_failure(

@@ -34,9 +34,12 @@ def test_even_steps_are_a_series(counted: tuple[int, ...], tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "counted, words",
     [
-        ((0, 2, 3, 4), "jump from 0 to 2 but elsewhere advance by 1; they were paired in their order"),
-        ((0, 5, 10, 20), "jump from 10 to 20 but elsewhere advance by 5"),
-        ((1, 2, 10), "jump from 2 to 10"),
+        (
+            (0, 2, 3, 4),
+            "after frame_0.obj comes frame_2.obj, though the numbers elsewhere advance by 1: frames were paired",
+        ),
+        ((0, 5, 10, 20), "after frame_10.obj comes frame_20.obj, though the numbers elsewhere advance by 5"),
+        ((1, 2, 10), "after frame_2.obj comes frame_10.obj"),
     ],
 )
 def test_a_gap_is_noted_and_the_order_is_that_of_the_numbers(
@@ -93,7 +96,26 @@ def test_a_gap_in_arrays_is_noted(tmp_path: Path) -> None:
     for number in (0, 1, 3):
         np.save(tmp_path / f"vertices_{number}.npy", np.zeros((3, 3)))
     found = find_motion(tmp_path)
-    assert found is not None and "jump from 1 to 3" in read_motion(found, 3).notes[0]
+    assert found is not None and "after vertices_1.npy comes vertices_3.npy" in read_motion(found, 3).notes[0]
+
+
+def test_arrays_are_paired_by_their_numbers(tmp_path: Path) -> None:
+    for name in ("vertices_0", "vertices_1", "vertices_2", "faces_0", "faces_1", "faces_3"):
+        np.save(tmp_path / f"{name}.npy", np.zeros((3, 3), int))
+    with pytest.raises(ValueError, match=r"vertices_2.npy and faces_3.npy would be a pair: number both sides alike"):
+        find_motion(tmp_path)
+
+
+@pytest.mark.parametrize("times", [("0.00", "0.25", "0.50"), ("0.5", "1.0", "1.5", "2.0"), ("9.75", "10.00", "10.25")])
+def test_times_are_numbers(times: tuple[str, ...], tmp_path: Path) -> None:
+    names = [f"clip2_t{time}.obj" for time in times]
+    found = find_motion(clip(tmp_path, names))
+    assert found is not None and [file.name for file in found.files] == names and not found.notes
+
+
+def test_decimals_of_unequal_length_have_no_order(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"unequally many digits after the point.*whole numbers"):
+        find_motion(clip(tmp_path, ("t_0.0.obj", "t_0.125.obj", "t_0.25.obj")))
 
 
 @pytest.mark.parametrize("pattern", ["/abs/*", "", ".", "a**/*.obj"])

@@ -201,9 +201,10 @@ def test_every_process_waits_until_a_stage_has_written_its_weights(
 
 def test_a_multirun_is_a_run_and_a_folder_for_every_choice(script: Script, nano: list[str], tmp_path: Path):
     options = ["stage.steps=2", "stage.val_every=2", "logger=csv", "~callbacks.preview"]
-    places = [f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir=${hydra:runtime.choices.attention}"]
+    places = [f"paths.runs={tmp_path}", "hydra.sweep.subdir=${hydra:runtime.choices.attention}"]
     done = script("train.py", "-m", "attention=blockmask_decay,full", *nano, *options, *places)
     assert done.returncode == 0, done.stderr
+    tmp_path = tmp_path / "multirun" / "train"
     for attention in ("blockmask_decay", "full"):
         assert (tmp_path / attention / "temporal.safetensors").is_file()
         assert (tmp_path / attention / "checkpoints" / "last.ckpt").is_file()
