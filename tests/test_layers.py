@@ -14,6 +14,7 @@ ROWS = {
     "attention": 1,
     "flow": 1,
     "geometry": 1,
+    "gltf": 1,
     "data": 2,
     "model": 2,
     "compute": 3,

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sculpt4d.data.glb import read_animation
-from sculpt4d.data.gltf_accessors import array, offsets
-from sculpt4d.data.gltf_file import GltfFile
+from sculpt4d.gltf.accessors import array, offsets
+from sculpt4d.gltf.document import GltfFile
+from sculpt4d.gltf.read import read_animation
 
 CORNERS = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], np.float32)
 

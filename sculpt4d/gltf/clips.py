@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sculpt4d.data.gltf_accessors import array
-from sculpt4d.data.gltf_file import GltfError, GltfFile
-from sculpt4d.data.gltf_pose import Model, Tracks, pose
-from sculpt4d.data.gltf_tree import REST
-from sculpt4d.data.keyframes import Track
+from sculpt4d.gltf.accessors import array
+from sculpt4d.gltf.document import GltfError, GltfFile
+from sculpt4d.gltf.keyframes import Track
+from sculpt4d.gltf.pose import Model, Tracks, pose
+from sculpt4d.gltf.tree import REST
 
 PROBES = 16  # moments at which the motion of a clip is judged
 PROBE_VERTICES = 4000  # and about how many vertices of the object

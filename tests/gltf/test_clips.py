@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sculpt4d.data.glb import read_animation
+from sculpt4d.gltf.read import read_animation
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "animated_glb"
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sculpt4d.data.glb import read_animation
-from sculpt4d.data.materials import linear_to_srgb, srgb_to_linear
+from sculpt4d.gltf.materials import linear_to_srgb, srgb_to_linear
+from sculpt4d.gltf.read import read_animation
 from sculpt4d.types import AnimatedMesh
 
 CORNERS = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], np.float32)

@@ -9,9 +9,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sculpt4d.data.glb import read_animation
-from sculpt4d.data.gltf_file import GltfFile
-from sculpt4d.data.gltf_tree import composed, read_tree, worlds
+from sculpt4d.gltf.document import GltfFile
+from sculpt4d.gltf.read import read_animation
+from sculpt4d.gltf.tree import composed, read_tree, worlds
 
 NUMBER = st.floats(-2, 2).filter(lambda x: abs(x) > 0.1)
 

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sculpt4d.data.glb import read_animation
-from sculpt4d.data.gltf_report import describe
-from sculpt4d.data.gltf_write import Node, Primitive, Scene, write_scene
-from sculpt4d.data.keyframes import Track
 from sculpt4d.data.shapes import block
+from sculpt4d.gltf.keyframes import Track
+from sculpt4d.gltf.read import read_animation
+from sculpt4d.gltf.report import describe
+from sculpt4d.gltf.write import Node, Primitive, Scene, write_scene
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "animated_glb"
 REAL = ("Fox.glb", "leftHand_cubicspline.glb", "SimpleSkin.gltf") if SHARED.is_dir() else ()

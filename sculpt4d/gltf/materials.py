@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Float32, Int, Shaped
 
-from sculpt4d.data.gltf_file import GltfFile
-from sculpt4d.data.gltf_parts import Part
-from sculpt4d.data.gltf_pictures import CLAMP, MIRROR, Pictures
+from sculpt4d.gltf.document import GltfFile
+from sculpt4d.gltf.images import CLAMP, MIRROR, Pictures
+from sculpt4d.gltf.primitives import Part
 from sculpt4d.types import Appearance
 
 GREY = 0.35  # linear; shown where the file names no material

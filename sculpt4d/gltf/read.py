@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from sculpt4d.data.gltf_clips import Clip, choose, clips
-from sculpt4d.data.gltf_pose import Model, Tracks, pose, read_model, triangles
-from sculpt4d.data.materials import read_appearance
+from sculpt4d.gltf.clips import Clip, choose, clips
+from sculpt4d.gltf.materials import read_appearance
+from sculpt4d.gltf.pose import Model, Tracks, pose, read_model, triangles
 from sculpt4d.types import AnimatedMesh, Appearance
 
 SAME = 1e-6  # vertices closer than this share of the object, at all times, are one
@@ -121,6 +121,6 @@ def _solid(poses: Float[np.ndarray, "t v 3"], faces: Int[np.ndarray, "f 3"]) -> 
 
 
 if __name__ == "__main__":
-    from sculpt4d.data.gltf_report import main
+    from sculpt4d.gltf.report import main
 
     main()

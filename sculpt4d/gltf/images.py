@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 
-from sculpt4d.data.gltf_file import GltfError, GltfFile
+from sculpt4d.gltf.document import GltfError, GltfFile
 
 SIDE = 1024  # pixels; objects are seen at 512, so more is not seen
 MOST_PIXELS = 2**26  # of a picture that is opened at all

@@ -8,8 +8,8 @@ import pytest
 import trimesh
 
 from sculpt4d import optional
-from sculpt4d.data.glb import read_animation
-from sculpt4d.data.gltf_compressed import DRACO, MESHOPT
+from sculpt4d.gltf.compressed import DRACO, MESHOPT
+from sculpt4d.gltf.read import read_animation
 
 BALL = trimesh.creation.icosphere(1)
 POINTS, FACES = np.array(BALL.vertices, np.float32), np.array(BALL.faces, np.uint32)

@@ -6,10 +6,10 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 from scipy import sparse
 
-from sculpt4d.data.gltf_accessors import array, count_of, normalised, offsets
-from sculpt4d.data.gltf_compressed import DRACO, draco_mesh
-from sculpt4d.data.gltf_file import GltfFile, natural
-from sculpt4d.data.gltf_tree import Tree
+from sculpt4d.gltf.accessors import array, count_of, normalised, offsets
+from sculpt4d.gltf.compressed import DRACO, draco_mesh
+from sculpt4d.gltf.document import GltfFile, natural
+from sculpt4d.gltf.tree import Tree
 
 MOST_FACES = 2_000_000  # of all parts together; more would not fit in 2 GB with their colours
 MOST_ROWS = 3 * 2**23  # of all attributes and morph targets

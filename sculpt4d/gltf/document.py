@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, unquote_to_bytes
 
-from sculpt4d.data import gltf_compressed
-from sculpt4d.data.gltf_compressed import DRACO, MESHOPT, PACKAGES
+from sculpt4d.gltf import compressed as gltf_compressed
+from sculpt4d.gltf.compressed import DRACO, MESHOPT, PACKAGES
 
 HARMLESS = (
     *("KHR_materials_", "KHR_texture_", "EXT_texture_", "MSFT_texture_", "KHR_lights_", "KHR_mesh_quantization"),

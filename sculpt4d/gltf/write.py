@@ -9,8 +9,8 @@ import numpy as np
 import pygltflib as gltf
 from jaxtyping import Float, Integer
 
-from sculpt4d.data.keyframes import Track
-from sculpt4d.data.materials import srgb_to_linear
+from sculpt4d.gltf.keyframes import Track
+from sculpt4d.gltf.materials import srgb_to_linear
 from sculpt4d.types import Mesh
 
 GREY = (0.62, 0.64, 0.68)

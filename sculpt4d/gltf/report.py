@@ -1,4 +1,4 @@
-"""What is in a glTF file, as text or JSON: python -m sculpt4d.data.glb FILE [--clip C] [--times 0,0.5,1] [--json]."""
+"""What is in a glTF file, as text or JSON: python -m sculpt4d.gltf.read FILE [--clip C] [--times 0,0.5,1] [--json]."""
 
 import argparse
 import json
@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from sculpt4d.data.gltf_clips import Clip, choose, clips
-from sculpt4d.data.gltf_pose import Model, Tracks, pose, read_model, triangles
+from sculpt4d.gltf.clips import Clip, choose, clips
+from sculpt4d.gltf.pose import Model, Tracks, pose, read_model, triangles
 
 STEP = 16  # moments posed at once
 EPILOG = """examples:
-  python -m sculpt4d.data.glb Fox.glb                                   what the file holds
-  python -m sculpt4d.data.glb Fox.glb --clip Run --times 0,0.5,1        bounds and area at three moments
-  python -m sculpt4d.data.glb Fox.glb --clip 2 --times 0,0.5,1 --json   the same for another program
+  python -m sculpt4d.gltf.read Fox.glb                                   what the file holds
+  python -m sculpt4d.gltf.read Fox.glb --clip Run --times 0,0.5,1        bounds and area at three moments
+  python -m sculpt4d.gltf.read Fox.glb --clip 2 --times 0,0.5,1 --json   the same for another program
 
 Coordinates are those of glTF: world space, y up, units of the file. Vertices that no triangle uses do not count."""
 
@@ -25,7 +25,7 @@ Coordinates are those of glTF: world space, y up, units of the file. Vertices th
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command. An error is one line on standard error, and exit status 1."""
     parser = argparse.ArgumentParser(
-        prog="python -m sculpt4d.data.glb",
+        prog="python -m sculpt4d.gltf.read",
         description="Lists the clips, skins and morph targets of an animated glTF file, and measures its surface.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

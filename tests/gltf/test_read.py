@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import trimesh
 
-from sculpt4d.data.glb import read_animation
-from sculpt4d.data.gltf_write import Node, Primitive, Scene, write_scene, write_sequence
-from sculpt4d.data.keyframes import Track
+from sculpt4d.gltf.keyframes import Track
+from sculpt4d.gltf.read import read_animation
+from sculpt4d.gltf.write import Node, Primitive, Scene, write_scene, write_sequence
 from sculpt4d.types import Mesh
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "animated_glb"

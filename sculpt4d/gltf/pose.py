@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from sculpt4d.data.gltf_file import GltfFile
-from sculpt4d.data.gltf_parts import Part, read_parts
-from sculpt4d.data.gltf_tree import Tree, read_tree, worlds
-from sculpt4d.data.keyframes import Track, sample_all
+from sculpt4d.gltf.document import GltfFile
+from sculpt4d.gltf.keyframes import Track, sample_all
+from sculpt4d.gltf.primitives import Part, read_parts
+from sculpt4d.gltf.tree import Tree, read_tree, worlds
 
 Tracks = Mapping[tuple[int, str], Track]
 MOST_BYTES = 3 * 2**27  # of all positions, and of all nodes' matrices; the whole reader stays below 2 GB

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sculpt4d.data.keyframes import Track, sample, sample_all
+from sculpt4d.gltf.keyframes import Track, sample, sample_all
 
 HALF = np.sqrt(0.5)
 

@@ -9,7 +9,7 @@ from jaxtyping import Shaped
 from sculpt4d.optional import probe, require
 
 if TYPE_CHECKING:
-    from sculpt4d.data.gltf_file import GltfFile
+    from sculpt4d.gltf.document import GltfFile
 
 DRACO, MESHOPT = "KHR_draco_mesh_compression", ("EXT_meshopt_compression", "KHR_meshopt_compression")
 PACKAGES = {DRACO: "DracoPy", **dict.fromkeys(MESHOPT, "meshopt")}
