@@ -15,9 +15,10 @@ ROWS = {
     "flow": 1,
     "geometry": 1,
     "gltf": 1,
-    "data": 2,
     "model": 2,
+    "render": 2,
     "compute": 3,
+    "data": 3,
     "sampler": 3,
     "generation": 4,
     "evaluation": 5,
@@ -25,7 +26,7 @@ ROWS = {
 }
 SCRIPTS = 7  # entry scripts, experiments and what they alone share
 SCRIPTS_OWN = {"cli", "__init__"}
-FOREIGN = {"blender_views.py"}  # scripts that another program runs, imported by nothing here
+FOREIGN = {"blender_script.py"}  # scripts that another program runs, imported by nothing here
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -11,13 +11,13 @@ import numpy as np
 from jaxtyping import Float, Float32, Integer, UInt8
 from PIL import Image
 
-from sculpt4d.data.cameras import MESH_TO_WORLD, SENSOR, Camera
-from sculpt4d.data.render import AMBIENT, LIGHTS, prepare_scene
 from sculpt4d.optional import REMEDY
+from sculpt4d.render.cameras import MESH_TO_WORLD, SENSOR, Camera
+from sculpt4d.render.embree import AMBIENT, LIGHTS, prepare_scene
 from sculpt4d.types import Appearance
 
 VARIABLE = "SCULPT4D_BLENDER"  # a Python interpreter that has bpy, or a Blender executable
-SCRIPT = Path(__file__).with_name("blender_views.py")
+SCRIPT = Path(__file__).with_name("blender_script.py")
 SAMPLES = 8  # rays per pixel; the edges of the mask need no more
 START, PER_VIEW = 120.0, 120.0  # seconds allowed; on one core a view of 512 x 512 takes one to four
 LAST = 12  # lines of Blender's own words kept for the error

@@ -6,8 +6,10 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Float, Float32, Integer, UInt8
 
-from sculpt4d.data import blender, render, render_pytorch3d
-from sculpt4d.data.cameras import Camera
+from sculpt4d.render import blender
+from sculpt4d.render import embree as render
+from sculpt4d.render import pytorch3d as render_pytorch3d
+from sculpt4d.render.cameras import Camera
 from sculpt4d.types import Appearance, Mesh
 
 

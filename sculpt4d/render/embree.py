@@ -9,8 +9,8 @@ from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 from jaxtyping import Float, Float32, Integer, UInt8
 
-from sculpt4d.data.cameras import Camera
-from sculpt4d.data.textures import blend, surface_colors
+from sculpt4d.render.cameras import Camera
+from sculpt4d.render.textures import blend, surface_colors
 from sculpt4d.types import Appearance, Mesh
 
 SAMPLES = 2  # rays per pixel and axis

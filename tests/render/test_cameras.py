@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sculpt4d.data.cameras import FIELDS, Camera, choose_cameras, front_camera, hammersley, sphere_cameras
+from sculpt4d.render.cameras import FIELDS, Camera, choose_cameras, front_camera, hammersley, sphere_cameras
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 CORNERS = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)])

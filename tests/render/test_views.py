@@ -14,11 +14,12 @@ import trimesh
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sculpt4d.data import blender, render_pytorch3d
-from sculpt4d.data.cameras import Camera, choose_cameras, front_camera, sphere_cameras
-from sculpt4d.data.render import render
-from sculpt4d.data.textures import look_up
-from sculpt4d.data.views import draw_views
+from sculpt4d.render import blender
+from sculpt4d.render import pytorch3d as render_pytorch3d
+from sculpt4d.render.cameras import Camera, choose_cameras, front_camera, sphere_cameras
+from sculpt4d.render.embree import render
+from sculpt4d.render.textures import look_up
+from sculpt4d.render.views import draw_views
 from sculpt4d.types import Appearance, Mesh
 
 FRONT = Camera(-math.pi / 2, 0.0, 3.0, 2 * math.atan(0.5 / 3.0))  # the square below fills the picture

@@ -1,6 +1,6 @@
 """The script that Blender runs: one mesh from many cameras by Cycles. It imports nothing of this project.
 
-python blender_views.py -- REQUEST.npz FOLDER writes FOLDER/000.png, ...; the request is written by blender.py, in the
+python blender_script.py -- REQUEST.npz FOLDER writes FOLDER/000.png, ...; the request is written by blender.py, in the
 z up world of the cameras. Lamps hang on the camera, as in the default renderer.
 """
 

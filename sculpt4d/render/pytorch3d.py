@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, Integer, UInt8
 
-from sculpt4d.data.cameras import Camera
-from sculpt4d.data.render import SAMPLES, Hits, prepare_scene, shade
 from sculpt4d.optional import require
+from sculpt4d.render.cameras import Camera
+from sculpt4d.render.embree import SAMPLES, Hits, prepare_scene, shade
 from sculpt4d.types import Appearance
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import trimesh
 
-from sculpt4d.data.cameras import Camera, front_camera, sphere_cameras
-from sculpt4d.data.render import render, render_mesh
+from sculpt4d.render.cameras import Camera, front_camera, sphere_cameras
+from sculpt4d.render.embree import render, render_mesh
 from sculpt4d.types import Mesh
 
 
