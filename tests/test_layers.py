@@ -17,6 +17,7 @@ ROWS = {
     "gltf": 1,
     "model": 2,
     "render": 2,
+    "checkpoints": 3,
     "compute": 3,
     "data": 3,
     "sampler": 3,

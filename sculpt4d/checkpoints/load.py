@@ -10,10 +10,10 @@ import torch
 import yaml
 from torch import Tensor, nn
 
+from sculpt4d.checkpoints.names import Part, compact, place
+from sculpt4d.checkpoints.released import natural_rows
+from sculpt4d.checkpoints.stored import Stored, read
 from sculpt4d.model.layers import SelfAttention
-from sculpt4d.model.layout import Part, compact, place
-from sculpt4d.model.reference import natural_rows
-from sculpt4d.model.stored import Stored, read
 
 NAMES = Path(__file__).with_name("released_names.yaml")
 PACKED = re.compile(r"(.*\b(attn1|attn2|temporal))\.to_([qkv])\.(weight|bias)")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from sculpt4d.model.hub import is_hub, parse, resolve
+from sculpt4d.checkpoints.hub import is_hub, parse, resolve
 
 from .hub_server import FIRST, SECOND, WEIGHTS, Hub, point_to, put
 
@@ -117,7 +117,7 @@ def test_what_is_not_in_the_cache_is_one_error_offline(location: str, cache: Pat
 
 
 def test_the_environment_variable_alone_keeps_the_hub_unasked(cache: Path, root: Path):
-    code = "from sculpt4d.model.hub import resolve; resolve('hf://a/b')"
+    code = "from sculpt4d.checkpoints.hub import resolve; resolve('hf://a/b')"
     environment = {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(cache), "PYTHONPATH": str(root)}
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
     assert f"the cache {cache} does not hold" in run.stderr and "the hub is not asked" in run.stderr
@@ -143,14 +143,14 @@ def test_the_message_comes_before_anything_is_downloaded(
 
     caplog.set_level(logging.INFO, "sculpt4d")
     with monkeypatch.context() as patch:
-        patch.setattr(logging.getLogger("sculpt4d.model.hub"), "filters", [stop])
+        patch.setattr(logging.getLogger("sculpt4d.checkpoints.hub"), "filters", [stop])
         with pytest.raises(KeyboardInterrupt):
             resolve(f"hf://{name}")
     assert not hub.downloads and not cache.exists()
     folder = resolve(f"hf://{name}")
     assert hub.downloads == [file]
     assert (folder / "model.ckpt").read_bytes() == WEIGHTS
-    message, pin = (record.getMessage() for record in caplog.records if record.name == "sculpt4d.model.hub")
+    message, pin = (record.getMessage() for record in caplog.records if record.name == "sculpt4d.checkpoints.hub")
     for part in (name, "files: 1, together 0.1 MB", constants.ENDPOINT, str(cache), "Union", "South Korea", "Ctrl-C"):
         assert part in message
     assert f"at commit {SECOND}; pin it with @{SECOND}" in pin

@@ -6,8 +6,8 @@ from typing import cast
 
 from torch import Tensor, nn
 
+from sculpt4d.checkpoints.released import old_dino_name, reference_rows
 from sculpt4d.model.layers import SelfAttention
-from sculpt4d.model.reference import old_dino_name, reference_rows
 
 PREFIX = {
     "vae": "vae.",

@@ -9,9 +9,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sculpt4d.attention.patterns import StridedPattern
+from sculpt4d.checkpoints.export import reference_tensors
 from sculpt4d.model.condition import DinoConditioner
 from sculpt4d.model.denoiser import Denoiser, is_temporal
-from sculpt4d.model.export import reference_tensors
 from sculpt4d.model.vae import ShapeVAE
 
 SIZES = {"in_channels": 8, "hidden_size": 32, "context_dim": 16, "depth": 3, "num_heads": 4, "num_moe_layers": 1}

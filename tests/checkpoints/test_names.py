@@ -6,9 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sculpt4d.model.layout import compact, foreign_layout, own_layout, place
-from sculpt4d.model.loading import NAMES, read_names
-from sculpt4d.model.stored import Stored
+from sculpt4d.checkpoints.load import NAMES, read_names
+from sculpt4d.checkpoints.names import compact, foreign_layout, own_layout, place
+from sculpt4d.checkpoints.stored import Stored
 
 from .released import networks, tensors
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from sculpt4d.model.stored import stored_tensors
+from sculpt4d.checkpoints.stored import stored_tensors
 
 FORMATS = ("safetensors", "torch", "old torch")
 

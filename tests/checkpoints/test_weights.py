@@ -4,9 +4,9 @@ import pytest
 from safetensors.torch import load_file
 from torch import nn
 
-from sculpt4d.model import weights
-from sculpt4d.model.stored import description
-from sculpt4d.model.weights import save_weights
+from sculpt4d.checkpoints import weights
+from sculpt4d.checkpoints.stored import description
+from sculpt4d.checkpoints.weights import save_weights
 
 DESCRIPTION = {"model": "nano", "stage": "temporal", "attention": "A"}
 

@@ -12,11 +12,11 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig
 from torch import nn
 
-from sculpt4d.model.checkpoint import Checkpoint, open_checkpoint, refuse_unknown
+from sculpt4d.checkpoints.load import NAMES, Transfer, fill, transfers
+from sculpt4d.checkpoints.locate import Checkpoint, open_checkpoint, refuse_unknown
+from sculpt4d.checkpoints.names import PARTS, Part
+from sculpt4d.checkpoints.released import differences
 from sculpt4d.model.denoiser import Denoiser, is_temporal, reset_temporal
-from sculpt4d.model.layout import PARTS, Part
-from sculpt4d.model.loading import NAMES, Transfer, fill, transfers
-from sculpt4d.model.reference import differences
 from sculpt4d.model.vae import ShapeVAE
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from sculpt4d.model.formats import Format, check_archive, explained, file_format
+from sculpt4d.checkpoints.formats import Format, check_archive, explained, file_format
 
 # The names of the safetensors header. Its types below a byte (F4, F6) have no torch type of the same shape.
 DTYPES = {

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from sculpt4d.model.stored import description, stored_tensors
+from sculpt4d.checkpoints.stored import description, stored_tensors
 
 from .weight_files import FORMATS, example, refused, write, write_shards
 

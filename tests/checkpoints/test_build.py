@@ -8,11 +8,11 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from sculpt4d.generation.parts import build_denoiser, build_vae, find_weights
+from sculpt4d.checkpoints.build import build_denoiser, build_vae, find_weights
+from sculpt4d.checkpoints.export import reference_tensors
+from sculpt4d.checkpoints.stored import Stored
+from sculpt4d.checkpoints.weights import save_weights
 from sculpt4d.model.denoiser import is_temporal
-from sculpt4d.model.export import reference_tensors
-from sculpt4d.model.stored import Stored
-from sculpt4d.model.weights import save_weights
 
 Configure = Callable[..., DictConfig]
 SMALL = [  # a model of the released kind, DINOv2 included, small

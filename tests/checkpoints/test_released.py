@@ -9,10 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import linear, scaled_dot_product_attention
 
-from sculpt4d.model.condition import DinoConditioner
-from sculpt4d.model.denoiser import Denoiser
-from sculpt4d.model.layers import CrossAttention, SelfAttention
-from sculpt4d.model.reference import (
+from sculpt4d.checkpoints.released import (
     conditioner_arguments,
     denoiser_arguments,
     dino_name,
@@ -21,6 +18,9 @@ from sculpt4d.model.reference import (
     reference_rows,
     vae_arguments,
 )
+from sculpt4d.model.condition import DinoConditioner
+from sculpt4d.model.denoiser import Denoiser
+from sculpt4d.model.layers import CrossAttention, SelfAttention
 from sculpt4d.model.vae import ShapeVAE
 
 DIT = {"use_attention_pooling": False}

@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from sculpt4d.model import inspection
+from sculpt4d.checkpoints import inspection
+from sculpt4d.checkpoints.inspection import main
 from sculpt4d.model.denoiser import is_temporal
-from sculpt4d.model.inspection import main
 
 from .released import DINO, SIZES, VAE, flat, networks, sharded, tensors, three_parts
 

@@ -1,6 +1,6 @@
 """What lies at a path or hub address: Hunyuan3D-2.1, Sculpt4D, DINOv2 or our own weights, sorted by part.
 
-python -m sculpt4d.model.checkpoint inspect PATH; python -m sculpt4d.model.checkpoint convert PATH OUTPUT
+python -m sculpt4d.checkpoints.locate inspect PATH; python -m sculpt4d.checkpoints.locate convert PATH OUTPUT
 """
 
 import json
@@ -11,10 +11,10 @@ from typing import Any
 
 import yaml
 
-from sculpt4d.model.hub import is_hub, resolve
-from sculpt4d.model.layout import PARTS, Layout, Part, compact, foreign_layout, own_layout
-from sculpt4d.model.stored import description, stored_tensors
-from sculpt4d.model.weights import DESCRIPTION
+from sculpt4d.checkpoints.hub import is_hub, resolve
+from sculpt4d.checkpoints.names import PARTS, Layout, Part, compact, foreign_layout, own_layout
+from sculpt4d.checkpoints.stored import description, stored_tensors
+from sculpt4d.checkpoints.weights import DESCRIPTION
 
 OWN = ("vae", "base", "temporal")  # stages, and the stems of the files that training exports
 FOLDERS = ("hunyuan3d-dit-v2-1", "blockmask_bf16", "hunyuan3d-vae-v2-1")  # of the public repositories
@@ -132,6 +132,6 @@ def refuse_unknown(checkpoint: Checkpoint) -> None:
 
 
 if __name__ == "__main__":
-    from sculpt4d.model.inspection import main
+    from sculpt4d.checkpoints.inspection import main
 
     main()

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sculpt4d.model.reference import dino_name
-from sculpt4d.model.stored import Stored
+from sculpt4d.checkpoints.released import dino_name
+from sculpt4d.checkpoints.stored import Stored
 
 PARTS = ("vae", "conditioner", "denoiser", "temporal")
 ROOTS = {
@@ -145,7 +145,7 @@ def place(
     if unused or missing:
         raise ValueError(
             f"temporal layers under unknown names. Left in the file: {compact(unused) or 'nothing'}. Still without a "
-            f"tensor: {compact(missing) or 'nothing'}. Add the names to sculpt4d/model/released_names.yaml, or to a "
+            f"tensor: {compact(missing) or 'nothing'}. Add the names to sculpt4d/checkpoints/released_names.yaml, or to a "
             "table of your own given as weight_names="
         )
     return placed

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sculpt4d.model.stored import Stored, read, stored_tensors
+from sculpt4d.checkpoints.stored import Stored, read, stored_tensors
 
 from .weight_files import FORMATS, example, refused, write, write_shards
 
@@ -139,7 +139,7 @@ MEASURED = """
 import sys
 from pathlib import Path
 import torch
-from sculpt4d.model.stored import read, stored_tensors
+from sculpt4d.checkpoints.stored import read, stored_tensors
 
 def memory(key):
     return next(int(line.split()[1]) << 10 for line in open("/proc/self/status") if line.startswith(key))

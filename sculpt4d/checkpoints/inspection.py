@@ -1,4 +1,4 @@
-"""What a weights file is and which models it fits, and its conversion: python -m sculpt4d.model.checkpoint --help."""
+"""What a weights file is and which models it fits, and its conversion: python -m sculpt4d.checkpoints.locate --help."""
 
 import argparse
 import sys
@@ -13,12 +13,12 @@ from omegaconf import OmegaConf
 from rich.progress import Progress
 from torch import Tensor, nn
 
-from sculpt4d.model.checkpoint import OWN, Checkpoint, open_checkpoint, refuse_unknown
+from sculpt4d.checkpoints.export import reference_tensors
+from sculpt4d.checkpoints.load import NAMES, tensors_of, transfers
+from sculpt4d.checkpoints.locate import OWN, Checkpoint, open_checkpoint, refuse_unknown
+from sculpt4d.checkpoints.names import PARTS, compact
+from sculpt4d.checkpoints.weights import save_weights
 from sculpt4d.model.denoiser import is_temporal
-from sculpt4d.model.export import reference_tensors
-from sculpt4d.model.layout import PARTS, compact
-from sculpt4d.model.loading import NAMES, tensors_of, transfers
-from sculpt4d.model.weights import save_weights
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 EPILOG = """PATH: a file (.safetensors, .ckpt, .bin), a shard index (*.index.json), a folder (a run, a release), or
@@ -27,7 +27,7 @@ hf://owner/repository[/folder][@revision]."""
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line; errors that a person can mend end with one line and status 1."""
-    parser = argparse.ArgumentParser("python -m sculpt4d.model.checkpoint", description=__doc__, epilog=EPILOG)
+    parser = argparse.ArgumentParser("python -m sculpt4d.checkpoints.locate", description=__doc__, epilog=EPILOG)
     commands = parser.add_subparsers(dest="command", required=True)
     inspect = commands.add_parser("inspect", help="what a file is, its sizes, what would and would not load")
     convert = commands.add_parser("convert", help="write the weights anew, in our layout or in the reference's")
