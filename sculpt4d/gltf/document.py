@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, unquote_to_bytes
 
-from sculpt4d.gltf import compressed as gltf_compressed
+from sculpt4d.gltf import compressed
 from sculpt4d.gltf.compressed import DRACO, MESHOPT, PACKAGES
 
 HARMLESS = (
@@ -82,10 +82,10 @@ class GltfFile:
         """The bytes of a buffer view."""
         with self.reading(f"buffer view {row}"):
             view = self.item("bufferViews", row)
-            packed = gltf_compressed.meshopt_of(view)
+            packed = compressed.meshopt_of(view)
             if packed is not None and self._needs_unpacking(view):
                 if row not in self._unpacked:
-                    self._unpacked[row] = memoryview(gltf_compressed.unpack(self, packed))
+                    self._unpacked[row] = memoryview(compressed.unpack(bytes(self.slice(packed)), packed, self.error))
                 return self._unpacked[row]
             return self.slice(view)
 
@@ -158,7 +158,7 @@ class GltfFile:
     def _refuse_extensions(self) -> None:
         required = self.json.get("extensionsRequired", [])
         with self.reading("its list of extensions"):
-            readable = (*HARMLESS, *(name for name in (DRACO, *MESHOPT) if gltf_compressed.decoder(name)))
+            readable = (*HARMLESS, *(name for name in (DRACO, *MESHOPT) if compressed.decoder(name)))
             unknown = [name for name in required if not name.startswith(readable)]
         if unknown:
             packages = [f"pip install {PACKAGES[name]}, or " for name in unknown if name in PACKAGES]

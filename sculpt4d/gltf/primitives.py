@@ -155,7 +155,8 @@ def _geometry(
     wanted = _wanted(primitive)
     packed = primitive.get("extensions", {}).get(DRACO)
     if packed is not None and "bufferView" not in file.item("accessors", rows["POSITION"]):
-        found, faces = draco_mesh(file, packed)
+        content = bytes(file.view_bytes(packed["bufferView"]))
+        found, faces = draco_mesh(content, packed["attributes"], file.error)
         plain = {name: array(file, row) for name, row in wanted.items() if name not in found}
         for name in wanted.keys() & found.keys():
             plain[name] = normalised(file.item("accessors", rows[name]), found[name])
