@@ -1,7 +1,4 @@
-"""What lies at a path or hub address: Hunyuan3D-2.1, Sculpt4D, DINOv2 or our own weights, sorted by part.
-
-python -m sculpt4d.checkpoints.locate inspect PATH; python -m sculpt4d.checkpoints.locate convert PATH OUTPUT
-"""
+"""Find the weights at a path or hub address and sort them by part: Hunyuan3D-2.1, Sculpt4D, DINOv2 or our own."""
 
 import json
 from collections.abc import Mapping
@@ -129,9 +126,3 @@ def refuse_unknown(checkpoint: Checkpoint) -> None:
             f"{checkpoint.location} holds tensors that belong to no part ({', '.join(PARTS)}): "
             f"{compact(checkpoint.layout.unknown)}. It is not one of the layouts this project reads"
         )
-
-
-if __name__ == "__main__":
-    from sculpt4d.checkpoints.inspection import main
-
-    main()

@@ -145,8 +145,8 @@ def place(
     if unused or missing:
         raise ValueError(
             f"temporal layers under unknown names. Left in the file: {compact(unused) or 'nothing'}. Still without a "
-            f"tensor: {compact(missing) or 'nothing'}. Add the names to sculpt4d/checkpoints/released_names.yaml, or to a "
-            "table of your own given as weight_names="
+            f"tensor: {compact(missing) or 'nothing'}. Add the names to sculpt4d/checkpoints/released_names.yaml, or "
+            "to a table of your own given as weight_names="
         )
     return placed
 

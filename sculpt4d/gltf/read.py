@@ -1,4 +1,4 @@
-"""An animated glTF file read as one topology that moves, resampled to N frames; as a command, what is in a file."""
+"""Read an animated glTF file as one mesh whose vertices move, resampled to N frames."""
 
 from pathlib import Path
 
@@ -118,9 +118,3 @@ def _solid(poses: Float[np.ndarray, "t v 3"], faces: Int[np.ndarray, "f 3"]) -> 
         solid[open_rows[found]] = True
         open_rows = open_rows[~found]
     return solid
-
-
-if __name__ == "__main__":
-    from sculpt4d.gltf.report import main
-
-    main()

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sculpt4d.gltf.__main__ import describe
 from sculpt4d.gltf.clips import Clip, clips, tracks_of
 from sculpt4d.gltf.document import GltfFile
 from sculpt4d.gltf.pose import read_model
-from sculpt4d.gltf.report import describe
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "animated_glb"
 SCRIPT = Path(__file__).with_name("blender_bounds.py")

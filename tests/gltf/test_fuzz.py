@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sculpt4d.data.shapes import block
+from sculpt4d.gltf.__main__ import describe
 from sculpt4d.gltf.keyframes import Track
 from sculpt4d.gltf.read import read_animation
-from sculpt4d.gltf.report import describe
 from sculpt4d.gltf.write import Node, Primitive, Scene, write_scene
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "animated_glb"

@@ -1,4 +1,4 @@
-"""What is in a glTF file, as text or JSON: python -m sculpt4d.gltf.read FILE [--clip C] [--times 0,0.5,1] [--json]."""
+"""Describe a glTF file as text or JSON: python -m sculpt4d.gltf FILE [--clip C] [--times 0,0.5,1] [--json]."""
 
 import argparse
 import json
@@ -15,9 +15,9 @@ from sculpt4d.gltf.pose import Model, Tracks, pose, read_model, triangles
 
 STEP = 16  # moments posed at once
 EPILOG = """examples:
-  python -m sculpt4d.gltf.read Fox.glb                                   what the file holds
-  python -m sculpt4d.gltf.read Fox.glb --clip Run --times 0,0.5,1        bounds and area at three moments
-  python -m sculpt4d.gltf.read Fox.glb --clip 2 --times 0,0.5,1 --json   the same for another program
+  python -m sculpt4d.gltf Fox.glb                                   what the file holds
+  python -m sculpt4d.gltf Fox.glb --clip Run --times 0,0.5,1        bounds and area at three moments
+  python -m sculpt4d.gltf Fox.glb --clip 2 --times 0,0.5,1 --json   the same for another program
 
 Coordinates are those of glTF: world space, y up, units of the file. Vertices that no triangle uses do not count."""
 
@@ -25,7 +25,7 @@ Coordinates are those of glTF: world space, y up, units of the file. Vertices th
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command. An error is one line on standard error, and exit status 1."""
     parser = argparse.ArgumentParser(
-        prog="python -m sculpt4d.gltf.read",
+        prog="python -m sculpt4d.gltf",
         description="Lists the clips, skins and morph targets of an animated glTF file, and measures its surface.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -161,3 +161,7 @@ def _seconds(text: str) -> list[float]:
     if not times or not np.isfinite(times).all():
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of finite seconds such as 0,0.5,1")
     return times
+
+
+if __name__ == "__main__":
+    main()

@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from sculpt4d.checkpoints import inspection
-from sculpt4d.checkpoints.inspection import main
+from sculpt4d.checkpoints import __main__ as inspection
+from sculpt4d.checkpoints.__main__ import main
 from sculpt4d.model.denoiser import is_temporal
 
 from .released import DINO, SIZES, VAE, flat, networks, sharded, tensors, three_parts

@@ -1,4 +1,7 @@
-"""What a weights file is and which models it fits, and its conversion: python -m sculpt4d.checkpoints.locate --help."""
+"""Inspect and convert weight files.
+
+python -m sculpt4d.checkpoints inspect PATH; python -m sculpt4d.checkpoints convert PATH OUTPUT
+"""
 
 import argparse
 import sys
@@ -27,7 +30,7 @@ hf://owner/repository[/folder][@revision]."""
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line; errors that a person can mend end with one line and status 1."""
-    parser = argparse.ArgumentParser("python -m sculpt4d.checkpoints.locate", description=__doc__, epilog=EPILOG)
+    parser = argparse.ArgumentParser("python -m sculpt4d.checkpoints", description=__doc__, epilog=EPILOG)
     commands = parser.add_subparsers(dest="command", required=True)
     inspect = commands.add_parser("inspect", help="what a file is, its sizes, what would and would not load")
     convert = commands.add_parser("convert", help="write the weights anew, in our layout or in the reference's")
@@ -193,3 +196,7 @@ def convert_checkpoint(checkpoint: Checkpoint, chosen: argparse.Namespace) -> No
             about |= {"attention": repr(pattern)} if stage == "temporal" else {}
             save_weights(chosen.output / f"{stage}.safetensors", tensors, about)
             print(chosen.output / f"{stage}.safetensors")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""python -m sculpt4d.gltf.read: what it lists, what it measures, and what it says when it cannot."""
+"""python -m sculpt4d.gltf: what it lists, what it measures, and what it says when it cannot."""
 
 import json
 import subprocess
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sculpt4d.gltf.report import describe, main
+from sculpt4d.gltf.__main__ import describe, main
 
 
 def shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -72,6 +72,6 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_the_command_runs_as_a_module(tmp_path: Path, sliding_square: Any, environment: dict[str, str]) -> None:
     path = str(sliding_square(tmp_path / "a.gltf"))
-    command = [sys.executable, "-m", "sculpt4d.gltf.read", path, "--times", "0", "--json"]
+    command = [sys.executable, "-m", "sculpt4d.gltf", path, "--times", "0", "--json"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0 and json.loads(done.stdout)["frames"][0]["area"] == 1
