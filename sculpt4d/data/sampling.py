@@ -5,9 +5,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float32, Integer
 
-from sculpt4d.geometry.projection import face_normals, project
+from sculpt4d.geometry.projection import project
 from sculpt4d.geometry.sharp import sample_sharp
 from sculpt4d.geometry.surface import SurfacePoints, carry, sample_surface
+from sculpt4d.geometry.triangles import face_normals
 from sculpt4d.geometry.watertight import GRID_EXTENT
 from sculpt4d.types import Mesh
 

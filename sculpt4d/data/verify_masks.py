@@ -14,7 +14,7 @@ from scipy import ndimage, sparse, spatial
 from sculpt4d.data.verify_files import FrameFiles
 from sculpt4d.data.verify_findings import AGAIN, Finding
 from sculpt4d.geometry.parts import merge_vertices
-from sculpt4d.geometry.surface import face_areas
+from sculpt4d.geometry.triangles import face_areas
 from sculpt4d.render.cameras import Camera
 from sculpt4d.types import Mesh
 

@@ -15,7 +15,7 @@ from sculpt4d.data.verify_findings import AGAIN, Finding
 from sculpt4d.data.verify_layout import Layout, setting
 from sculpt4d.geometry.bounds import HALF_EXTENT
 from sculpt4d.geometry.distance import signed_distance
-from sculpt4d.geometry.projection import face_normals
+from sculpt4d.geometry.triangles import enclosed_volume, face_normals
 from sculpt4d.geometry.watertight import GRID_EXTENT
 from sculpt4d.types import Mesh
 
@@ -206,8 +206,7 @@ def _watertight(closed: Mesh, frame: int) -> list[Finding]:
         lost = len(np.setdiff1d(forth, back))
         what = f"the closed mesh is open or badly oriented: {lost} edges have a face on one side only"
         return [Finding("watertight", what, AGAIN, (frame,))]
-    corner = closed.vertices.astype(np.float64)[faces]
-    volume = float(np.einsum("fi,fi->", corner[:, 0], np.cross(corner[:, 1], corner[:, 2]))) / 6
+    volume = enclosed_volume(closed.vertices, faces)
     if volume <= 0:
         return [Finding("watertight", f"the closed mesh is inside out (volume {volume:.2g})", AGAIN, (frame,))]
     return []

@@ -21,6 +21,7 @@ from sculpt4d.evaluation.motion import Cloud, Frame, Sided
 from sculpt4d.evaluation.nearest import Index, plant
 from sculpt4d.geometry.occupancy import occupancy, occupancy_beyond
 from sculpt4d.geometry.surface import carry, sample_surface
+from sculpt4d.geometry.triangles import face_crosses
 from sculpt4d.types import Mesh
 
 FAILED_CHAMFER = 2 * 3**0.5  # a frame without a surface costs the diagonal of the box; its F-score and IoU are 0
@@ -122,8 +123,7 @@ def has_surface(mesh: Mesh) -> bool:
     corners = mesh.vertices[mesh.faces].astype(np.float64)
     if not np.isfinite(corners).all():
         return False
-    first, second, third = np.moveaxis(corners, 1, 0)
-    return bool(np.abs(np.cross(second - first, third - first)).sum() > 0)
+    return bool(np.abs(face_crosses(corners)).sum() > 0)
 
 
 def pair_frames(predicted: Sequence[Surface], truth: Sequence[Surface]) -> tuple[Pair, ...]:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32
 
 from sculpt4d.geometry.parts import is_closed, usable
-from sculpt4d.geometry.surface import face_areas
+from sculpt4d.geometry.triangles import face_areas
 from sculpt4d.types import Mesh, MeshSequence
 
 

@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from sculpt4d.evaluation.metrics import has_surface
 from sculpt4d.evaluation.motion import is_open
+from sculpt4d.geometry.triangles import face_crosses, face_volumes
 from sculpt4d.types import Mesh, MeshSequence
 
 OF_SOLIDS = ("volume_jitter", "volume_jitter_error", "centroid_jitter", "centroid_jitter_error")
@@ -40,10 +41,10 @@ def measure(mesh: Mesh) -> tuple[float, float, Float[np.ndarray, "3"]]:
         return 0.0, 0.0, np.zeros(3)
     corners = mesh.vertices[mesh.faces].astype(np.float64)
     origin = corners.mean(axis=(0, 1))  # close to the solid: far from the origin the signed parts would cancel
-    first, second, third = np.moveaxis(corners - origin, 1, 0)
-    areas = np.linalg.norm(np.cross(second - first, third - first), axis=1) / 2
-    volumes = np.einsum("fi,fi->f", first, np.cross(second, third)) / 6
-    middles = first + second + third
+    centred = corners - origin
+    areas = np.linalg.norm(face_crosses(centred), axis=1) / 2
+    volumes = face_volumes(centred)
+    middles = centred.sum(axis=1)
     volume, area = volumes.sum(), areas.sum()
     if abs(volume) > 1e-9 * area**1.5:
         centroid = (volumes[:, None] * middles).sum(axis=0) / (4 * volume)

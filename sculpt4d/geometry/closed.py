@@ -3,6 +3,7 @@
 import manifold3d
 import numpy as np
 
+from sculpt4d.geometry.triangles import enclosed_volume
 from sculpt4d.types import Mesh
 
 
@@ -15,8 +16,7 @@ def check_closed(mesh: Mesh) -> None:
     status = manifold3d.Manifold(surface).status()
     if status != manifold3d.Error.NoError:
         raise ValueError(f"the closed surface of {len(mesh.faces)} faces is no manifold: manifold3d says {status.name}")
-    corner = mesh.vertices[mesh.faces].astype(np.float64)
-    volume = float(np.einsum("fi,fi->", corner[:, 0], np.cross(corner[:, 1], corner[:, 2])) / 6)
+    volume = enclosed_volume(mesh.vertices, mesh.faces)
     if volume <= 0:
         raise ValueError(
             f"the closed surface of {len(mesh.faces)} faces encloses a volume of {volume:.3g}: nothing of the frame is "

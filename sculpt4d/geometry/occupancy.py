@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 
 from sculpt4d.geometry.parts import is_closed, usable
 from sculpt4d.geometry.rays import winding_grid
-from sculpt4d.geometry.surface import face_areas
+from sculpt4d.geometry.triangles import enclosed_volume, face_areas
 from sculpt4d.types import Mesh
 
 BEYOND = 32  # times the cells of the box: a lattice that would need more beyond it has coarser cells there
@@ -97,8 +97,7 @@ def _solid(
     if not face_areas(mesh.vertices, mesh.faces).any():
         return solid
     vertices, _, faces = usable(mesh.vertices, mesh.faces)
-    corner = vertices[faces]
-    if np.einsum("fi,fi->", corner[:, 0], np.cross(corner[:, 1], corner[:, 2])) < 0:
+    if enclosed_volume(vertices, faces) < 0:
         faces = np.ascontiguousarray(faces[:, ::-1])
     if is_closed(faces):
         return winding_grid((vertices[faces] - first) / spacing, shape) > 0

@@ -6,7 +6,7 @@ import igl
 import numpy as np
 from jaxtyping import Float, Integer
 
-from sculpt4d.geometry.surface import face_areas
+from sculpt4d.geometry.triangles import face_areas, face_volumes
 
 MERGE = 2**-20  # of the extent: nearer vertices are one (files split them at seams of texture and shading)
 FLAT = 1e-6  # volume / area^1.5 below which a part encloses nothing, such as a sheet drawn from both sides
@@ -72,9 +72,7 @@ def split_parts(vertices: Float[np.ndarray, "v 3"], faces: Integer[np.ndarray, "
             faces[even] = igl.bfs_orient(np.ascontiguousarray(faces[even]))[0]
             edge, direction = edges_of(faces)
     unbalanced = np.bincount(edge, weights=direction).astype(bool)[edge].reshape(-1, 3).any(axis=1)
-    corner = vertices[faces]
-    determinant = np.einsum("fi,fi->f", corner[:, 0], np.cross(corner[:, 1], corner[:, 2]))
-    volume = np.bincount(part, weights=determinant) / 6
+    volume = np.bincount(part, weights=face_volumes(vertices[faces]))
     area = np.bincount(part, weights=face_areas(vertices, faces))
     closed = (np.bincount(part, weights=unbalanced) == 0) & (np.abs(volume) > FLAT * area**1.5)
     faces = np.where((volume < 0)[part, None], faces[:, ::-1], faces)

@@ -2,21 +2,14 @@
 
 import igl
 import numpy as np
-from jaxtyping import Float, Integer
+from jaxtyping import Float
 from scipy.spatial import cKDTree
 
 from sculpt4d.geometry.morton import morton_order
+from sculpt4d.geometry.triangles import face_normals
 from sculpt4d.types import Mesh
 
 PROJECTIONS = ("closest_point", "nearest_center")
-
-
-def face_normals(vertices: Float[np.ndarray, "v 3"], faces: Integer[np.ndarray, "f 3"]) -> Float[np.ndarray, "f 3"]:
-    """Unit normals by the right-hand rule, float64; zero for faces without area."""
-    corner = vertices.astype(np.float64)[faces]
-    normal = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
-    length = np.linalg.norm(normal, axis=1, keepdims=True)
-    return np.divide(normal, length, out=np.zeros_like(normal), where=length > 0)
 
 
 def project(

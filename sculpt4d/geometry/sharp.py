@@ -4,8 +4,8 @@ import numpy as np
 from jaxtyping import Float, Integer
 
 from sculpt4d.geometry.parts import edges_of, merge_vertices
-from sculpt4d.geometry.projection import face_normals
-from sculpt4d.geometry.surface import SurfacePoints, face_areas
+from sculpt4d.geometry.surface import SurfacePoints
+from sculpt4d.geometry.triangles import face_areas, face_normals
 
 
 def sharp_edges(

@@ -5,20 +5,14 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Integer
 
+from sculpt4d.geometry.triangles import face_areas
+
 
 class SurfacePoints(NamedTuple):
     """Points of the material, not of a pose: `face` (n,) rows of the faces, `barycentric` (n, 3) that sum to 1."""
 
     face: Integer[np.ndarray, " n"]
     barycentric: Float[np.ndarray, "n 3"]
-
-
-def face_areas(vertices: Float[np.ndarray, "v 3"], faces: Integer[np.ndarray, "f 3"]) -> Float[np.ndarray, " f"]:
-    """Area of every face in float64; 0 for faces with a vertex that is not finite."""
-    corner = vertices.astype(np.float64)[faces]
-    with np.errstate(invalid="ignore", over="ignore"):
-        area = np.linalg.norm(np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1) / 2
-    return np.where(np.isfinite(area), area, 0.0)
 
 
 def sample_surface(

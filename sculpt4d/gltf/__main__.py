@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 
 from sculpt4d.gltf.clips import Clip, choose, clips
 from sculpt4d.gltf.pose import Model, Tracks, pose, read_model, triangles
+from sculpt4d.gltf.primitives import face_crosses
 
 STEP = 16  # moments posed at once
 EPILOG = """examples:
@@ -92,8 +93,7 @@ def measured(model: Model, tracks: Tracks, times: Float[np.ndarray, " t"]) -> li
 
 
 def _area(vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"]) -> float:
-    first, second, third = (vertices[faces[:, corner]] for corner in range(3))
-    return float(np.linalg.norm(np.cross(second - first, third - first), axis=1).sum() / 2)
+    return float(np.linalg.norm(face_crosses(vertices[faces]), axis=1).sum() / 2)
 
 
 def _clip(row: int, clip: Clip) -> dict[str, Any]:

@@ -183,6 +183,11 @@ def _triangles(indices: Int[np.ndarray, " i"], mode: int) -> Int[np.ndarray, "f 
     return np.stack([indices[row], indices[row + 1 + odd], indices[row + 2 - odd]], axis=1)
 
 
+def face_crosses(corners: Float[np.ndarray, "f 3 3"]) -> Float[np.ndarray, "f 3"]:
+    """Normal of every face, as long as twice its area, from its three corners (face, corner, coordinate)."""
+    return np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+
+
 def _target(file: GltfFile, target: dict[str, int], used: Shaped[np.ndarray, " v"]) -> Target:
     """A morph target, of the used vertices alone."""
     if "POSITION" not in target:

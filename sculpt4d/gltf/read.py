@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from sculpt4d.gltf.clips import Clip, choose, clips
 from sculpt4d.gltf.materials import read_appearance
 from sculpt4d.gltf.pose import Model, Tracks, pose, read_model, triangles
+from sculpt4d.gltf.primitives import face_crosses
 from sculpt4d.types import AnimatedMesh, Appearance
 
 SAME = 1e-6  # vertices closer than this share of the object, at all times, are one
@@ -113,8 +114,7 @@ def _solid(poses: Float[np.ndarray, "t v 3"], faces: Int[np.ndarray, "f 3"]) -> 
     solid = np.zeros(len(faces), bool)
     open_rows = np.flatnonzero((a != b) & (b != c) & (c != a))
     for frame in poses:  # nearly all faces have an area in the first
-        first, second, third = (frame[faces[open_rows, corner]] for corner in range(3))
-        found = np.linalg.norm(np.cross(second - first, third - first), axis=1) > 1e-14 * extent**2
+        found = np.linalg.norm(face_crosses(frame[faces[open_rows]]), axis=1) > 1e-14 * extent**2
         solid[open_rows[found]] = True
         open_rows = open_rows[~found]
     return solid

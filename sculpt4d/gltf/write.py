@@ -11,6 +11,7 @@ from jaxtyping import Float, Integer
 
 from sculpt4d.gltf.keyframes import Track
 from sculpt4d.gltf.materials import srgb_to_linear
+from sculpt4d.gltf.primitives import face_crosses
 from sculpt4d.types import Mesh
 
 GREY = (0.62, 0.64, 0.68)
@@ -58,8 +59,7 @@ class Scene(NamedTuple):
 
 def vertex_normals(mesh: Mesh) -> Float[np.ndarray, "v 3"]:
     """Unit normals of the vertices: faces weigh by area. A vertex of no face points up."""
-    corners = mesh.vertices[mesh.faces].astype(np.float64)
-    crosses = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    crosses = face_crosses(mesh.vertices[mesh.faces].astype(np.float64))
     normals = np.stack(
         [
             sum(np.bincount(mesh.faces[:, corner], crosses[:, axis], len(mesh.vertices)) for corner in range(3))
