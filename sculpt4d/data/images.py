@@ -12,6 +12,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional
 
+from sculpt4d.render.compositing import on_white
+
 MARGIN = 1.15  # side of the crop over the longer side of the object's box
 
 
@@ -29,9 +31,7 @@ def compose(frames: Sequence[np.ndarray], size: int) -> Float[Tensor, "t 3 {size
     canvas = np.full((len(frames), side, side, 3), 255, dtype=np.float32)
     row, column = (side - height) // 2, (side - width) // 2
     for index, frame in enumerate(frames):
-        cut = frame[top:bottom, left:right].astype(np.float32)
-        alpha = cut[..., 3:] / 255
-        canvas[index, row : row + height, column : column + width] = cut[..., :3] * alpha + 255 * (1 - alpha)
+        canvas[index, row : row + height, column : column + width] = on_white(frame[top:bottom, left:right])
     pictures = torch.from_numpy(canvas).permute(0, 3, 1, 2) / 255
     resized = functional.interpolate(pictures, size=(size, size), mode="bilinear", antialias=True)
     return resized.clamp(0, 1).contiguous()

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from sculpt4d.data.images import MARGIN
 from sculpt4d.optional import require
+from sculpt4d.render.compositing import on_white
 
 BORDER = 0.15  # share of the square that stays free along the object's longer side
 SIZE = 512  # side of the release's prepared picture; its image encoder enlarges that to 518
@@ -60,7 +61,7 @@ def recentre(rgba: np.ndarray, border: float = BORDER) -> Picture:
     canvas[row : row + rows, column : column + columns] = cv2.resize(
         rgba[top:bottom, left:right], (columns, rows), interpolation=cv2.INTER_AREA
     )
-    return _on_white(canvas)
+    return _picture(canvas)
 
 
 def inference_view(picture: Picture, size: int = SIZE) -> View:
@@ -96,7 +97,7 @@ def training_crop(rgba: np.ndarray) -> Picture:
     `recentre`, save that one pixel is enough.
     """
     top, bottom, left, right = _box(rgba)
-    rgb, mask = _on_white(rgba[max(top - REACH, 0) : bottom + REACH, max(left - REACH, 0) : right + REACH])
+    rgb, mask = _picture(rgba[max(top - REACH, 0) : bottom + REACH, max(left - REACH, 0) : right + REACH])
     height, width = mask.shape
     side = int(MARGIN * max(height, width))
     row, column = (side - height) // 2, (side - width) // 2
@@ -125,11 +126,9 @@ def _box(rgba: np.ndarray) -> tuple[int, int, int, int]:
     return int(rows.min()), int(rows.max()), int(columns.min()), int(columns.max())
 
 
-def _on_white(rgba: UInt8[np.ndarray, "h w 4"]) -> Picture:
+def _picture(rgba: UInt8[np.ndarray, "h w 4"]) -> Picture:
     """Colours are truncated, not rounded, as in the release."""
-    alpha = rgba[..., 3:].astype(np.float32) / 255
-    rgb = (rgba[..., :3] * alpha + 255 * (1 - alpha)).clip(0, 255).astype(np.uint8)
-    return Picture(rgb, rgba[..., 3].copy())
+    return Picture(on_white(rgba).clip(0, 255).astype(np.uint8), rgba[..., 3].copy())
 
 
 def _unit(pixels: UInt8[np.ndarray, "h w c"]) -> Float[Tensor, "c h w"]:

@@ -16,6 +16,7 @@ from sculpt4d.data.verify_findings import AGAIN, Finding
 from sculpt4d.geometry.parts import merge_vertices
 from sculpt4d.geometry.triangles import face_areas
 from sculpt4d.render.cameras import Camera
+from sculpt4d.render.compositing import bytes_on_white
 from sculpt4d.types import Mesh
 
 LOOKED = 3  # views per frame, next to each other; the next frame takes the next three
@@ -171,8 +172,7 @@ def snapshot(
 ) -> Snapshot:
     """The view with every projected point drawn over it as a dot; without points the picture alone."""
     picture = files.pictures[view]
-    alpha = picture[..., 3:] / 255
-    image = (picture[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
+    image = bytes_on_white(picture)
     if points is None or view >= len(files.cameras):
         return Snapshot(frame, view, image)
     size = len(picture)

@@ -12,6 +12,7 @@ from sculpt4d.data.images import compose
 from sculpt4d.evaluation.layouts import natural
 from sculpt4d.generation.background import remove_background
 from sculpt4d.generation.video import read_frames
+from sculpt4d.render.compositing import bytes_on_white
 
 STILLS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 MOVIES = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".gif")
@@ -75,8 +76,7 @@ def on_white(frames: Sequence[Rgba], size: int, where: str) -> UInt8[np.ndarray,
                 f"{where} has pictures of {frame.shape[1]}x{frame.shape[0]} pixels: square ones are compared; render "
                 "them so, or set metrics.crop=true"
             )
-        alpha = frame[..., 3:] / 255
-        made.append(np.rint(frame[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8))
+        made.append(bytes_on_white(frame))
     if not made:
         raise ValueError(f"{where} has no picture")
     return resized(made, size)

@@ -10,6 +10,7 @@ from skimage.color import rgb2lab
 from skimage.filters import threshold_otsu
 
 from sculpt4d.optional import require
+from sculpt4d.render.compositing import bytes_on_white
 
 log = logging.getLogger(__name__)
 
@@ -45,12 +46,7 @@ def remove_background(frames: Sequence[Rgba], method: str = "auto", source: str 
         return [_with_alpha(frame, np.ones(frame.shape[:2])) for frame in frames], "none, the whole picture counts"
     if method == "rembg":
         return _rembg(frames), "rembg"
-    return _plain([_on_white(frame) for frame in frames], source)
-
-
-def _on_white(frame: Rgba) -> UInt8[np.ndarray, "h w 3"]:
-    alpha = frame[..., 3:] / 255
-    return np.rint(frame[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
+    return _plain([bytes_on_white(frame) for frame in frames], source)
 
 
 def _with_alpha(colors: UInt8[np.ndarray, "h w c"], alpha: Float[np.ndarray, "h w"]) -> Rgba:
@@ -60,7 +56,7 @@ def _with_alpha(colors: UInt8[np.ndarray, "h w c"], alpha: Float[np.ndarray, "h 
 def _rembg(frames: Sequence[Rgba]) -> list[Rgba]:
     rembg = require("rembg")
     session = rembg.new_session()
-    return [np.asarray(rembg.remove(_on_white(frame), session=session), dtype=np.uint8) for frame in frames]
+    return [np.asarray(rembg.remove(bytes_on_white(frame), session=session), dtype=np.uint8) for frame in frames]
 
 
 def _plain(frames: Sequence[UInt8[np.ndarray, "h w 3"]], source: str) -> tuple[list[Rgba], str]:
