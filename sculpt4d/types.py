@@ -50,6 +50,20 @@ class Appearance:
 
 
 @dataclass(frozen=True)
+class Drawable:
+    """What a renderer draws: a mesh, y up, in [-0.5, 0.5]^3 where the project's cameras look at it.
+
+    colors (f, 3) sRGB in [0, 1], one per face; `appearance` takes their place when it is given. smooth: vertex normals
+    are interpolated over the faces.
+    """
+
+    mesh: Mesh
+    colors: Float[np.ndarray, "f 3"]
+    appearance: Appearance | None = None
+    smooth: bool = False
+
+
+@dataclass(frozen=True)
 class AnimatedMesh:
     """One topology, moving. World space, y up, units of the file.
 

@@ -22,7 +22,7 @@ from sculpt4d.geometry.surface import carry, sample_surface
 from sculpt4d.geometry.watertight import watertight
 from sculpt4d.render.cameras import Camera, choose_cameras
 from sculpt4d.render.views import RENDERERS, draw_views
-from sculpt4d.types import AnimatedMesh, Appearance, Mesh
+from sculpt4d.types import AnimatedMesh, Appearance, Drawable, Mesh
 
 NEAR = ((2, 0.015), (4, 0.06))  # (one in so many labelled points, deviation from the surface in stored units)
 FAR = 0.51  # the other labelled points are uniform in a cube of this half side
@@ -202,7 +202,8 @@ def _frame(
     points = distance_places(closed, settings.distance_points, rng)
     distance = signed_distance(points, closed) if len(points) else np.zeros(0, np.float32)
     clock.lap("distances")
-    views = draw_views(mesh, colors, appearance, cameras, settings.image_size, settings.renderer) if cameras else []
+    drawable = Drawable(mesh, colors, appearance, smooth=appearance is not None)
+    views = draw_views(drawable, cameras, settings.image_size, settings.renderer) if cameras else []
     clock.lap("rendering")
     swallowed = placed.random_swallowed, placed.sharp_swallowed
     return store.FrameData(views, mesh, closed, placed.random, placed.sharp, points, distance, swallowed)

@@ -21,10 +21,9 @@ from sculpt4d.evaluation.motion import Frame, Motion, points_of
 from sculpt4d.evaluation.protocol import Protocol, aligned, clip_box, draw_points, into_box, own_box
 from sculpt4d.evaluation.records import kept
 from sculpt4d.render.cameras import Camera
-from sculpt4d.render.embree import render_views
+from sculpt4d.render.embree import plain, render_views
 from sculpt4d.types import Mesh
 
-CLAY = (0.93, 0.87, 0.81)  # of the previews too: pale, so that shape shows by its shading
 RECORD = "drawn.json"
 SIDES = ("prediction", "ground_truth")
 MARGIN = 1.25  # of the box [-1, 1]^3: what lies farther out is cut off in some picture
@@ -142,9 +141,8 @@ def draw_motion(motion: Motion, cameras: Sequence[Camera], size: int, folder: Pa
         (folder / f"{view:02d}").mkdir(parents=True)
     for number, frame in enumerate(motion.frames):
         mesh = _surface(frame)
-        colors = np.tile(np.array(CLAY, np.float32), (len(mesh.faces), 1))
-        half = mesh.vertices * np.float32(0.5)  # cameras are set up for the box [-0.5, 0.5]^3
-        pictures = render_views(half, mesh.faces, colors, cameras, size, smooth=True)
+        half = Mesh(mesh.vertices * np.float32(0.5), mesh.faces)  # cameras are set up for the box [-0.5, 0.5]^3
+        pictures = render_views(plain(half), cameras, size)
         for view, picture in enumerate(pictures):
             Image.fromarray(picture).save(folder / f"{view:02d}" / f"{number:04d}.png", compress_level=1)
 

@@ -11,13 +11,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 from sculpt4d.data.images import compose
 from sculpt4d.render.cameras import front_camera
-from sculpt4d.render.embree import render
-from sculpt4d.types import MeshSequence
+from sculpt4d.render.embree import plain, render_views
+from sculpt4d.types import Mesh, MeshSequence
 
 COLUMNS = 8
 MARGIN, GAP, LABEL = 20, 10, 20  # pixels
 INK, LINE = (95, 99, 106), (226, 224, 219)
-CLAY = (0.93, 0.87, 0.81)  # colour of the meshes: pale, so that shape shows by its shading
 OVERSIZE = 1.4  # meshes are drawn this much larger, for cropping enlarges them
 SECONDS = 8.0  # a preview is repeated until it lasts this long
 FASTEST = 30  # loops of a preview at most, for a clip of a single frame
@@ -36,9 +35,8 @@ def render_sequence(sequence: MeshSequence, size: int) -> list[Rgb]:
     camera, drawn = front_camera(), round(OVERSIZE * size)
     renders = []
     for mesh in sequence.frames:
-        colors = np.tile(np.array(CLAY, np.float32), (len(mesh.faces), 1))
-        half = mesh.vertices * np.float32(0.5)  # the camera is set up for the box [-0.5, 0.5]^3
-        renders.append(render(half, mesh.faces, colors, camera, drawn, smooth=True))
+        half = Mesh(mesh.vertices * np.float32(0.5), mesh.faces)  # the camera is set up for the box [-0.5, 0.5]^3
+        renders += render_views(plain(half), (camera,), drawn)
     seen = [index for index, picture in enumerate(renders) if picture[..., 3].any()]
     pictures = [np.full((size, size, 3), 255, np.uint8) for _ in renders]
     if seen:

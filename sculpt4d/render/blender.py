@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Float32, Integer, UInt8
+from jaxtyping import UInt8
 from PIL import Image
 
 from sculpt4d.optional import REMEDY
 from sculpt4d.render.cameras import MESH_TO_WORLD, SENSOR, Camera
 from sculpt4d.render.embree import AMBIENT, LIGHTS, prepare_scene
-from sculpt4d.types import Appearance
+from sculpt4d.types import Appearance, Drawable
 
 VARIABLE = "SCULPT4D_BLENDER"  # a Python interpreter that has bpy, or a Blender executable
 SCRIPT = Path(__file__).with_name("blender_script.py")
@@ -42,25 +42,20 @@ def find_blender() -> list[str] | None:
 
 
 def render_views(
-    vertices: Float32[np.ndarray, "v 3"],
-    faces: Integer[np.ndarray, "f 3"],
-    colors: Float[np.ndarray, "f 3"],
-    cameras: Sequence[Camera],
-    size: int,
-    smooth: bool = False,
-    appearance: Appearance | None = None,
+    drawable: Drawable, cameras: Sequence[Camera], size: int
 ) -> list[UInt8[np.ndarray, "{size} {size} 4"]]:
-    """As `render.render_views`, with shadows; one Blender for all cameras, on one core.
+    """As `embree.render_views`, with shadows; one Blender for all cameras, on one core.
 
     Raises ImportError when no Blender is named, ChildProcessError with Blender's last words when it fails, and
     TimeoutError when it takes longer than two minutes a view.
     """
+    vertices, faces, appearance = drawable.mesh.vertices, drawable.mesh.faces, drawable.appearance
     if len(faces) == 0:
         return [np.zeros((size, size, 4), dtype=np.uint8) for _ in cameras]
     if appearance is None:
-        corners = np.repeat(np.asarray(colors, np.float32)[:, None], 3, axis=1)
+        corners = np.repeat(np.asarray(drawable.colors, np.float32)[:, None], 3, axis=1)
         appearance = Appearance(corners, np.zeros((len(faces), 3, 2), np.float32), np.full(len(faces), -1))
-    scene = prepare_scene(vertices, faces, smooth)
+    scene = prepare_scene(drawable)
     normals = np.repeat(scene.normals[:, None], 3, axis=1) if scene.bent is None else scene.bent
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)

@@ -1,4 +1,4 @@
-"""Pictures of a mesh by casting rays on the CPU: RGBA, lit so that colour tells the direction of the surface."""
+"""The default renderer: RGBA images of a mesh by ray casting on the CPU, lit so that colour shows the normal."""
 
 import math
 from collections.abc import Sequence
@@ -9,15 +9,16 @@ from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 from jaxtyping import Float, Float32, Integer, UInt8
 
+from sculpt4d.geometry.triangles import face_crosses
 from sculpt4d.render.cameras import Camera
 from sculpt4d.render.textures import blend, surface_colors
-from sculpt4d.types import Appearance, Mesh
+from sculpt4d.types import Drawable, Mesh
 
 SAMPLES = 2  # rays per pixel and axis
 TURN = 0.5  # a quarter of the distance between rays, in halves of it: how far each leaves the regular grid
 AMBIENT = np.array([0.30, 0.30, 0.34], dtype=np.float32)
 CREASE = math.cos(math.radians(30))  # a corner bent more than this against its vertex keeps the face's own normal
-NEUTRAL = (0.72, 0.72, 0.74)  # colour of meshes that carry none
+CLAY = (0.93, 0.87, 0.81)  # colour of meshes that carry none: pale, so that shading shows the shape
 
 
 class Light(NamedTuple):
@@ -52,55 +53,32 @@ class Scene(NamedTuple):
     bent: Float32[np.ndarray, "f 3 3"] | None  # normals of the corners; None: the face's own everywhere
 
 
-def render(
-    vertices: Float32[np.ndarray, "v 3"],
-    faces: Integer[np.ndarray, "f 3"],
-    colors: Float[np.ndarray, "f 3"],
-    camera: Camera,
-    size: int,
-    smooth: bool = False,
-    appearance: Appearance | None = None,
-) -> UInt8[np.ndarray, "{size} {size} 4"]:
-    """One square picture; `vertices` y up, `colors` sRGB in [0, 1] per face. Alpha is the covered part of a pixel.
-
-    Colours are not multiplied by alpha. `smooth` interpolates vertex normals. `appearance` takes the place of the face
-    colours. The lamps move with the camera, both sides of a face are lit, and an empty mesh gives a fully transparent
-    picture.
-    """
-    return render_views(vertices, faces, colors, (camera,), size, smooth, appearance)[0]
-
-
 def render_views(
-    vertices: Float32[np.ndarray, "v 3"],
-    faces: Integer[np.ndarray, "f 3"],
-    colors: Float[np.ndarray, "f 3"],
-    cameras: Sequence[Camera],
-    size: int,
-    smooth: bool = False,
-    appearance: Appearance | None = None,
+    drawable: Drawable, cameras: Sequence[Camera], size: int
 ) -> list[UInt8[np.ndarray, "{size} {size} 4"]]:
-    """What `render` draws, from every camera, with the work that the views share done once."""
-    if len(faces) == 0:
+    """One square RGBA image per camera. Alpha is the covered part of a pixel; colours are not multiplied by it.
+
+    The lamps move with the camera, both sides of a face are lit, and an empty mesh gives fully transparent images.
+    """
+    mesh = drawable.mesh
+    if len(mesh.faces) == 0:
         return [np.zeros((size, size, 4), dtype=np.uint8) for _ in cameras]
-    scene, tree = prepare_scene(vertices, faces, smooth), EmbreeScene()
-    TriangleMesh(tree, np.ascontiguousarray(vertices, np.float32), np.ascontiguousarray(faces, np.int32))
-    return [
-        shade(scene, _cast(scene, tree, camera, SAMPLES * size), colors, camera, size, appearance) for camera in cameras
-    ]
+    scene, tree = prepare_scene(drawable), EmbreeScene()
+    TriangleMesh(tree, np.ascontiguousarray(mesh.vertices, np.float32), np.ascontiguousarray(mesh.faces, np.int32))
+    return [shade(scene, _cast(scene, tree, camera, SAMPLES * size), drawable, camera, size) for camera in cameras]
 
 
-def render_mesh(mesh: Mesh, camera: Camera, size: int) -> UInt8[np.ndarray, "{size} {size} 4"]:
-    """A mesh without colours (a generated one) in a neutral grey, smoothly shaded. The mesh lies in [-0.5, 0.5]^3."""
-    colors = np.tile(np.array(NEUTRAL, dtype=np.float32), (len(mesh.faces), 1))
-    return render(mesh.vertices, mesh.faces, colors, camera, size, smooth=True)
+def plain(mesh: Mesh) -> Drawable:
+    """A mesh without colours of its own (a generated one): pale clay, shaded smoothly."""
+    return Drawable(mesh, np.tile(np.array(CLAY, dtype=np.float32), (len(mesh.faces), 1)), smooth=True)
 
 
-def prepare_scene(vertices: Float32[np.ndarray, "v 3"], faces: Integer[np.ndarray, "f 3"], smooth: bool) -> Scene:
-    """Normals for `shade`; `smooth` gives the corners those of their vertices."""
-    corners = vertices[faces]
-    flat = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+def prepare_scene(drawable: Drawable) -> Scene:
+    """Normals for `shade`; a smooth drawable gives the corners those of their vertices."""
+    vertices, faces = drawable.mesh.vertices, drawable.mesh.faces
+    flat = face_crosses(vertices[faces])
     own, bent = _unit(flat), None
-    if smooth:  # area-weighted vertex normals, but for corners at creases
+    if drawable.smooth:  # area-weighted vertex normals, but for corners at creases
         spread, rows = np.repeat(flat, 3, axis=0), faces.reshape(-1)
         at_vertices = np.stack([np.bincount(rows, spread[:, axis], len(vertices)) for axis in range(3)], axis=1)
         bent = _unit(at_vertices.astype(np.float32))[faces]
@@ -111,18 +89,17 @@ def prepare_scene(vertices: Float32[np.ndarray, "v 3"], faces: Integer[np.ndarra
 def shade(
     scene: Scene,
     hits: Hits | None,
-    colors: Float[np.ndarray, "f 3"],
+    drawable: Drawable,
     camera: Camera,
     size: int,
-    appearance: Appearance | None,
 ) -> UInt8[np.ndarray, "{size} {size} 4"]:
     """The picture whose rays, SAMPLES * size in each direction, met the mesh at `hits`; None: nowhere."""
     picture = np.zeros((size * size, 4), dtype=np.uint8)
     if hits is not None:
-        if appearance is None:
-            base = np.asarray(colors, np.float32)[hits.faces]
+        if drawable.appearance is None:
+            base = np.asarray(drawable.colors, np.float32)[hits.faces]
         else:
-            base = surface_colors(appearance, hits.faces, hits.weights)
+            base = surface_colors(drawable.appearance, hits.faces, hits.weights)
         lit = base * _lit(scene, hits, camera)
         row, column = np.divmod(hits.rays, SAMPLES * size)
         # most of a picture is empty: only pixels that a ray coloured are touched

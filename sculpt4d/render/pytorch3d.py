@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Integer, UInt8
+from jaxtyping import Float, Integer, UInt8
 
 from sculpt4d.optional import require
 from sculpt4d.render.cameras import Camera
 from sculpt4d.render.embree import SAMPLES, Hits, prepare_scene, shade
-from sculpt4d.types import Appearance
+from sculpt4d.types import Drawable
 
 
 class View(NamedTuple):
@@ -35,18 +35,13 @@ def to_pytorch3d(camera: Camera) -> View:
 
 
 def render_views(
-    vertices: Float32[np.ndarray, "v 3"],
-    faces: Integer[np.ndarray, "f 3"],
-    colors: Float[np.ndarray, "f 3"],
-    cameras: Sequence[Camera],
-    size: int,
-    smooth: bool = False,
-    appearance: Appearance | None = None,
+    drawable: Drawable, cameras: Sequence[Camera], size: int
 ) -> list[UInt8[np.ndarray, "{size} {size} 4"]]:
-    """As `render.render_views`. Raises ImportError when PyTorch3D is not installed."""
+    """As `embree.render_views`. Raises ImportError when PyTorch3D is not installed."""
     require("pytorch3d")
     renderer = importlib.import_module("pytorch3d.renderer")
     structures = importlib.import_module("pytorch3d.structures")
+    vertices, faces = drawable.mesh.vertices, drawable.mesh.faces
     if len(faces) == 0:
         return [np.zeros((size, size, 4), dtype=np.uint8) for _ in cameras]
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -55,7 +50,7 @@ def render_views(
     )
     # the naive method (bin_size 0) never runs out of bins, whatever the mesh
     settings = renderer.RasterizationSettings(image_size=2 * SAMPLES * size, bin_size=0)
-    scene, pictures = prepare_scene(vertices, faces, smooth), []
+    scene, pictures = prepare_scene(drawable), []
     for camera in cameras:
         view = to_pytorch3d(camera)
         lens = renderer.FoVPerspectiveCameras(
@@ -67,7 +62,7 @@ def render_views(
         )
         found = renderer.MeshRasterizer(cameras=lens, raster_settings=settings)(mesh)
         hits = _hits(found.pix_to_face[0, ..., 0].cpu().numpy(), found.bary_coords[0, ..., 0, :].cpu().numpy(), camera)
-        pictures.append(shade(scene, hits, colors, camera, size, appearance))
+        pictures.append(shade(scene, hits, drawable, camera, size))
     return pictures
 
 

@@ -23,7 +23,7 @@ from sculpt4d.data.verify_findings import Finding, merge, spell
 from sculpt4d.data.verify_report import ObjectReport
 from sculpt4d.geometry.bounds import Box
 from sculpt4d.render.cameras import sphere_cameras, write_transforms
-from sculpt4d.render.embree import render_mesh
+from sculpt4d.render.embree import plain, render_views
 from sculpt4d.types import Mesh
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -362,7 +362,7 @@ def write_mini(folder: Path, offset: np.ndarray | None) -> Path:
     content = write_transforms(cameras, Box(np.zeros(3, np.float32), 1.0))
     (pictures / "transforms.json").write_text(json.dumps(content))
     for number, camera in enumerate(cameras):
-        Image.fromarray(render_mesh(mesh, camera, 64)).save(pictures / f"{number:03d}.png")
+        Image.fromarray(render_views(plain(mesh), (camera,), 64)[0]).save(pictures / f"{number:03d}.png")
     trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).export(pictures / "mesh.ply")
     places, faces = trimesh.sample.sample_surface(shape, 800, seed=1)
     rows = np.concatenate([places + np.array([0, 0.1, 0]), shape.face_normals[faces]], axis=1)
@@ -487,7 +487,9 @@ def test_a_part_scaled_to_nothing_need_not_be_seen_and_points_elsewhere_must() -
     whole, speck = cube.vertices.astype(np.float32), (1e-5 * cube.vertices + [0.3, 0.1, 0]).astype(np.float32)
     mesh = Mesh(np.concatenate([whole, speck]), np.concatenate([cube.faces, cube.faces + 8]).astype(np.int64))
     camera = sphere_cameras(1, np.random.default_rng(0))[0]
-    picture = render_mesh(Mesh(whole, cube.faces.astype(np.int64)), camera, 64)  # as when all rays miss the speck
+    picture = render_views(plain(Mesh(whole, cube.faces.astype(np.int64))), (camera,), 64)[
+        0
+    ]  # as when all rays miss the speck
     files = verify_files.FrameFiles(None, None, mesh, mesh, (camera,), {0: picture}, None, None)
     drawn = cube.sample(200).astype(np.float32)
     for place, faults in [([0.3, 0.1, 0], 0), ([0.3, -0.2, 0], 1)]:

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from sculpt4d.render import blender
 from sculpt4d.render import pytorch3d as render_pytorch3d
 from sculpt4d.render.cameras import Camera, choose_cameras, front_camera, sphere_cameras
-from sculpt4d.render.embree import render
+from sculpt4d.render.embree import render_views
 from sculpt4d.render.textures import look_up
 from sculpt4d.render.views import draw_views
-from sculpt4d.types import Appearance, Mesh
+from sculpt4d.types import Appearance, Drawable, Mesh
 
 FRONT = Camera(-math.pi / 2, 0.0, 3.0, 2 * math.atan(0.5 / 3.0))  # the square below fills the picture
 
@@ -56,7 +56,9 @@ def test_a_texture_stands_upright_and_is_not_mirrored() -> None:
     texture = np.zeros((8, 8, 3), np.uint8)
     texture[:4, :4], texture[:4, 4:], texture[4:, :4] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
     mesh, places = square([[0, 1], [1, 1], [1, 0], [0, 0]])  # glTF: (0, 0) is the upper left of the picture
-    picture = draw_views(mesh, np.ones((2, 3), np.float32), textured(places, texture), (FRONT,), 32)[0]
+    picture = draw_views(
+        Drawable(mesh, np.ones((2, 3), np.float32), textured(places, texture), smooth=True), (FRONT,), 32
+    )[0]
     quarters = [picture[rows, columns, :3] for rows in (8, 24) for columns in (8, 24)]
     assert [int(part.argmax()) for part in quarters[:3]] == [0, 1, 2] and quarters[3].max() == 0
 
@@ -83,38 +85,44 @@ def test_corner_colours_run_into_each_other_and_darken_the_texture() -> None:
     white = np.full((2, 2, 3), 255, np.uint8)
     shades = np.array([0.2, 1.0, 1.0, 0.2], np.float32)[mesh.faces]  # dark at the left
     appearance = Appearance(np.repeat(shades[..., None], 3, axis=2), places, np.array([0, 0]), (white,))
-    row = draw_views(mesh, np.ones((2, 3), np.float32), appearance, (FRONT,), 32)[0][16, :, 1].astype(int)
+    row = draw_views(Drawable(mesh, np.ones((2, 3), np.float32), appearance, smooth=True), (FRONT,), 32)[0][
+        16, :, 1
+    ].astype(int)
     assert (np.diff(row) >= 0).all() and row[-1] > 4 * row[0]
-    half = draw_views(mesh, np.ones((2, 3), np.float32), textured(places, white, 0.5), (FRONT,), 32)[0]
-    full = draw_views(mesh, np.ones((2, 3), np.float32), textured(places, white), (FRONT,), 32)[0]
+    half = draw_views(
+        Drawable(mesh, np.ones((2, 3), np.float32), textured(places, white, 0.5), smooth=True), (FRONT,), 32
+    )[0]
+    full = draw_views(Drawable(mesh, np.ones((2, 3), np.float32), textured(places, white), smooth=True), (FRONT,), 32)[
+        0
+    ]
     np.testing.assert_allclose(half[..., :3].astype(float), full[..., :3] / 2, atol=1)
 
 
 def test_without_an_appearance_the_face_colours_are_drawn_as_before() -> None:
     mesh, camera = ball(), front_camera()
     colors = np.random.default_rng(1).random((len(mesh.faces), 3)).astype(np.float32)
-    alone = render(mesh.vertices, mesh.faces, colors, camera, 48)
-    np.testing.assert_array_equal(draw_views(mesh, colors, None, (camera,), 48)[0], alone)
+    alone = render_views(Drawable(mesh, colors), (camera,), 48)[0]
+    np.testing.assert_array_equal(draw_views(Drawable(mesh, colors), (camera,), 48)[0], alone)
     same = Appearance(
         np.repeat(colors[:, None], 3, axis=1),
         np.zeros((len(colors), 3, 2), np.float32),
         np.full(len(colors), -1),
     )
-    carried = render(mesh.vertices, mesh.faces, colors, camera, 48, appearance=same)
+    carried = render_views(Drawable(mesh, colors, same), (camera,), 48)[0]
     assert np.abs(carried.astype(int) - alone).max() <= 1
 
 
 def test_views_drawn_together_are_those_drawn_alone() -> None:
     mesh, cameras = ball(), choose_cameras(3, True, np.random.default_rng(0))
     colors = np.full((len(mesh.faces), 3), 0.7, np.float32)
-    together = draw_views(mesh, colors, None, cameras, 32)
+    together = draw_views(Drawable(mesh, colors), cameras, 32)
     for picture, camera in zip(together, cameras, strict=True):
-        np.testing.assert_array_equal(picture, render(mesh.vertices, mesh.faces, colors, camera, 32))
+        np.testing.assert_array_equal(picture, render_views(Drawable(mesh, colors), (camera,), 32)[0])
 
 
 def test_an_unknown_renderer_is_told_the_choices() -> None:
     with pytest.raises(ValueError, match="renderer=eevee: choose one of embree, blender, pytorch3d"):
-        draw_views(ball(), np.ones((320, 3), np.float32), None, (FRONT,), 8, "eevee")
+        draw_views(Drawable(ball(), np.ones((320, 3), np.float32)), (FRONT,), 8, "eevee")
 
 
 # PyTorch3D: its documented formulas, written out
@@ -174,7 +182,7 @@ def test_the_pytorch3d_renderer_draws_what_the_default_one_draws(monkeypatch: py
     mesh = ball()
     colors = np.random.default_rng(1).random((len(mesh.faces), 3)).astype(np.float32)
     cameras = choose_cameras(3, True, np.random.default_rng(5))
-    ours, theirs = (draw_views(mesh, colors, None, cameras, 24, name) for name in ("embree", "pytorch3d"))
+    ours, theirs = (draw_views(Drawable(mesh, colors), cameras, 24, name) for name in ("embree", "pytorch3d"))
     for one, other in zip(ours, theirs, strict=True):
         assert overlap(one, other) >= 0.98
         assert np.abs(one.astype(int) - other).mean() < 0.5
@@ -187,7 +195,7 @@ def test_without_blender_the_error_says_how_to_name_one(monkeypatch: pytest.Monk
     monkeypatch.delenv(blender.VARIABLE, raising=False)
     assert blender.find_blender() is None
     with pytest.raises(ImportError, match=r"SCULPT4D_BLENDER is not set.*bpy"):
-        draw_views(ball(), np.ones((320, 3), np.float32), None, (FRONT,), 8, "blender")
+        draw_views(Drawable(ball(), np.ones((320, 3), np.float32)), (FRONT,), 8, "blender")
     monkeypatch.setenv(blender.VARIABLE, "no-such-program")
     with pytest.raises(FileNotFoundError, match=r"SCULPT4D_BLENDER=no-such-program cannot be run"):
         blender.find_blender()
@@ -225,7 +233,7 @@ def test_blender_s_silhouettes_are_those_of_the_default_renderer() -> None:
     mesh = ball()
     colors = np.full((len(mesh.faces), 3), (0.9, 0.2, 0.1), np.float32)
     cameras = (front_camera(), *sphere_cameras(3, np.random.default_rng(0)))
-    ours, theirs = (draw_views(mesh, colors, None, cameras, 256, name) for name in ("embree", "blender"))
+    ours, theirs = (draw_views(Drawable(mesh, colors), cameras, 256, name) for name in ("embree", "blender"))
     for one, other in zip(ours, theirs, strict=True):
         assert overlap(one, other) >= 0.98
         seen = (one[..., 3] == 255) & (other[..., 3] == 255)
