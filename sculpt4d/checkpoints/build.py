@@ -14,7 +14,7 @@ from torch import nn
 
 from sculpt4d.checkpoints.load import NAMES, Transfer, fill, transfers
 from sculpt4d.checkpoints.locate import Checkpoint, open_checkpoint, refuse_unknown
-from sculpt4d.checkpoints.names import PARTS, Part
+from sculpt4d.checkpoints.names import PARTS, WeightPart
 from sculpt4d.checkpoints.released import differences
 from sculpt4d.model.denoiser import Denoiser, is_temporal, reset_temporal
 from sculpt4d.model.vae import ShapeVAE
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 RANDOM = "random"  # in place of a path: weights as initialised
 STAGE = {"vae": "vae", "conditioner": "base", "denoiser": "base", "temporal": "temporal"}
 Progress = Callable[[str, int, int], None]  # phase, done, total
-Sources = Mapping[str, tuple[Checkpoint, Part] | None]  # None: as initialised
+Sources = Mapping[str, tuple[Checkpoint, WeightPart] | None]  # None: as initialised
 
 
 class Bundle(nn.Module):
@@ -54,7 +54,7 @@ def find_weights(cfg: DictConfig, wanted: Sequence[str] = PARTS, trained: Sequen
     """
     opened: dict[str, Checkpoint] = {}
 
-    def look(locations: Sequence[str], part: str) -> tuple[Checkpoint, Part] | None:
+    def look(locations: Sequence[str], part: str) -> tuple[Checkpoint, WeightPart] | None:
         for location in locations:
             if location not in opened:
                 opened[location] = open_checkpoint(location, cfg.get("offline", False))
@@ -65,7 +65,7 @@ def find_weights(cfg: DictConfig, wanted: Sequence[str] = PARTS, trained: Sequen
 
     chosen = cfg.get("checkpoint")
     given = [] if chosen is None else list(chosen) if isinstance(chosen, ListConfig) else [str(chosen)]
-    found: dict[str, tuple[Checkpoint, Part] | None] = {}
+    found: dict[str, tuple[Checkpoint, WeightPart] | None] = {}
     for part in wanted:
         own = cfg.model.weights[STAGE[part]]
         places = [cfg.start or RANDOM] if part in trained else [*given, *([] if own is None else [own])]
@@ -122,7 +122,7 @@ def build_denoiser(
 
 
 @contextmanager
-def _construction(source: tuple[Checkpoint, Part] | None, dtype: torch.dtype) -> Iterator[None]:
+def _construction(source: tuple[Checkpoint, WeightPart] | None, dtype: torch.dtype) -> Iterator[None]:
     """Modules made inside have their final type, and no memory when a checkpoint will fill them."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
@@ -189,7 +189,7 @@ def _fill(module: nn.Module, plans: Sequence[_Plan], progress: Progress | None) 
         log.info("%s: %s, %.2f GB", part, location, total / 1e9)
 
 
-def _agree(told: str, part: Part, expected: Mapping[str, str]) -> None:
+def _agree(told: str, part: WeightPart, expected: Mapping[str, str]) -> None:
     """Our own files say what they were trained with."""
     if part.description is None:
         return

@@ -10,7 +10,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from sculpt4d.checkpoints.names import Part, compact, place
+from sculpt4d.checkpoints.names import WeightPart, compact, place
 from sculpt4d.checkpoints.released import natural_rows
 from sculpt4d.checkpoints.stored import Stored, read
 from sculpt4d.model.layers import SelfAttention
@@ -28,7 +28,9 @@ class Transfer(NamedTuple):
     convert: Callable[[Sequence[Tensor]], Sequence[Tensor]]
 
 
-def transfers(module: nn.Module, chosen: Collection[str], part: Part, told: str, names: Path = NAMES) -> list[Transfer]:
+def transfers(
+    module: nn.Module, chosen: Collection[str], part: WeightPart, told: str, names: Path = NAMES
+) -> list[Transfer]:
     """How the tensors `chosen` of `module` are filled from `part`. ValueError unless all fit and none is left over."""
     wanted = {name: tuple(value.shape) for name, value in module.state_dict().items() if name in chosen}
     tensors, rows = part.tensors, part.reference_rows

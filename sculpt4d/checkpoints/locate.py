@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from sculpt4d.checkpoints.hub import is_hub, resolve
-from sculpt4d.checkpoints.names import PARTS, Layout, Part, compact, foreign_layout, own_layout
+from sculpt4d.checkpoints.names import PARTS, CheckpointLayout, WeightPart, compact, foreign_layout, own_layout
 from sculpt4d.checkpoints.stored import description, stored_tensors
 from sculpt4d.checkpoints.weights import DESCRIPTION
 
@@ -24,7 +24,7 @@ class Checkpoint:
 
     location: str
     files: tuple[Path, ...]
-    layout: Layout
+    layout: CheckpointLayout
     settings: Mapping[str, Mapping[str, Any]]  # of a config.yaml beside it: the reference's arguments, by part
 
     @property
@@ -51,14 +51,14 @@ def open_checkpoint(location: str | Path, offline: bool = False) -> Checkpoint:
         raise FileNotFoundError(f"checkpoint {path} is missing: check the path, or give hf://owner/repository")
     files = weight_files(path) if path.is_dir() else (path,)
     layouts = [_layout(file) for file in files]
-    merged: dict[str, Part] = {}
+    merged: dict[str, WeightPart] = {}
     for layout in layouts:
         merged |= layout.parts
     unknown = tuple(name for layout in layouts for name in layout.unknown)
     aside = tuple(name for layout in layouts for name in layout.aside)
     prefixes = {part: prefix for layout in layouts for part, prefix in layout.prefixes.items()}
     settings = {part: said for file in files for part, said in _settings(file.with_name("config.yaml")).items()}
-    return Checkpoint(str(location), files, Layout(merged, unknown, aside, prefixes), settings)
+    return Checkpoint(str(location), files, CheckpointLayout(merged, unknown, aside, prefixes), settings)
 
 
 def _settings(path: Path) -> dict[str, Mapping[str, Any]]:
@@ -110,7 +110,7 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
     )
 
 
-def _layout(file: Path) -> Layout:
+def _layout(file: Path) -> CheckpointLayout:
     stored = stored_tensors(file)
     text = description(file).get(DESCRIPTION) if file.suffix != ".json" else None
     try:

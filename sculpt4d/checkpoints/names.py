@@ -27,7 +27,7 @@ BASE = re.compile(
 ASIDE = re.compile(r"(^|\.)(model_ema|optimizer|optimizer_states|optimizer_state_dict|lr_schedulers|callbacks|loops)\.")
 
 
-class Part(NamedTuple):
+class WeightPart(NamedTuple):
     """Tensors of one part by name within its module. `reference_rows`: q, k and v are packed as in base spec 1.4."""
 
     tensors: Mapping[str, Stored]
@@ -36,16 +36,16 @@ class Part(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Layout:
+class CheckpointLayout:
     """The parts found, names that belong to none, and names that are left out knowingly (optimiser, averages)."""
 
-    parts: Mapping[str, Part]
+    parts: Mapping[str, WeightPart]
     unknown: tuple[str, ...] = ()
     aside: tuple[str, ...] = ()
     prefixes: Mapping[str, str] = field(default_factory=dict)
 
 
-def foreign_layout(stored: Mapping[str, Stored]) -> Layout:
+def foreign_layout(stored: Mapping[str, Stored]) -> CheckpointLayout:
     """Sorts the names of a checkpoint that this project did not write.
 
     ValueError when one part is there twice, under different prefixes, or when the names are those of our own training
@@ -61,7 +61,7 @@ def foreign_layout(stored: Mapping[str, Stored]) -> Layout:
             found[part][prefix][tail] = tensor
         else:
             unknown.append(name)
-    parts: dict[str, Part] = {}
+    parts: dict[str, WeightPart] = {}
     prefixes = {}
     for part, sets in found.items():
         if len(sets) > 1:
@@ -77,21 +77,21 @@ def foreign_layout(stored: Mapping[str, Stored]) -> Layout:
             )
         prefixes[part] = prefix
         if part == "conditioner":
-            parts[part] = Part({f"model.{dino_name(name)}": tensor for name, tensor in tensors.items()}, False)
+            parts[part] = WeightPart({f"model.{dino_name(name)}": tensor for name, tensor in tensors.items()}, False)
         elif part == "vae":
-            parts[part] = Part(tensors, False)
+            parts[part] = WeightPart(tensors, False)
         else:
             base = {name: tensor for name, tensor in tensors.items() if BASE.match(name)}
             layers = {name: tensor for name, tensor in tensors.items() if name not in base}
-            parts |= {"denoiser": Part(base, True)} if base else {}
-            parts |= {"temporal": Part(layers, True)} if layers else {}
-    return Layout(parts, tuple(unknown), tuple(aside), prefixes)
+            parts |= {"denoiser": WeightPart(base, True)} if base else {}
+            parts |= {"temporal": WeightPart(layers, True)} if layers else {}
+    return CheckpointLayout(parts, tuple(unknown), tuple(aside), prefixes)
 
 
-def own_layout(stored: Mapping[str, Stored], description: Mapping[str, Any]) -> Layout:
+def own_layout(stored: Mapping[str, Stored], description: Mapping[str, Any]) -> CheckpointLayout:
     """Sorts the names of a file of this project: one stage, our names, our row order."""
     if description.get("stage") == "vae":
-        return Layout({"vae": Part(stored, False, description)})
+        return CheckpointLayout({"vae": WeightPart(stored, False, description)})
     split: dict[str, dict[str, Stored]] = {"conditioner": {}, "denoiser": {}}
     unknown = []
     for name, tensor in stored.items():
@@ -102,7 +102,9 @@ def own_layout(stored: Mapping[str, Stored], description: Mapping[str, Any]) -> 
             unknown.append(name)
     if description.get("stage") == "temporal":
         split["temporal"] = split.pop("denoiser")
-    return Layout({part: Part(names, False, description) for part, names in split.items() if names}, tuple(unknown))
+    return CheckpointLayout(
+        {part: WeightPart(names, False, description) for part, names in split.items() if names}, tuple(unknown)
+    )
 
 
 def _tail(name: str) -> tuple[str, str, str] | None:

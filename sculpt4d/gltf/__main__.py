@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from sculpt4d.gltf.clips import Clip, choose, clips
+from sculpt4d.gltf.clips import GltfClip, choose, clips
 from sculpt4d.gltf.pose import Model, Tracks, pose, read_model, triangles
 from sculpt4d.gltf.primitives import face_crosses
 
@@ -96,7 +96,7 @@ def _area(vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"]) -> 
     return float(np.linalg.norm(face_crosses(vertices[faces]), axis=1).sum() / 2)
 
 
-def _clip(row: int, clip: Clip) -> dict[str, Any]:
+def _clip(row: int, clip: GltfClip) -> dict[str, Any]:
     return {
         "index": row,
         "name": clip.name,

@@ -21,7 +21,7 @@ POINTER = re.compile(r"/nodes/(\d+)/(translation|rotation|scale|weights)")
 INTERPOLATIONS = ("LINEAR", "STEP", "CUBICSPLINE")
 
 
-class Clip(NamedTuple):
+class GltfClip(NamedTuple):
     """One animation, or several that play together. start, end: seconds; targets: (node, path) of what moves."""
 
     name: str | None
@@ -37,10 +37,10 @@ class Clip(NamedTuple):
         return repr(self.name) if self.name else str(self.animations[0])
 
 
-class Choice(NamedTuple):
+class ClipChoice(NamedTuple):
     """A clip with its keys, how far it moves a vertex on average, and notes on why it was chosen."""
 
-    clip: Clip
+    clip: GltfClip
     tracks: Tracks
     travel: float
     notes: tuple[str, ...]
@@ -56,7 +56,7 @@ class Channel(NamedTuple):
     interpolation: str
 
 
-def clips(file: GltfFile) -> list[Clip]:
+def clips(file: GltfFile) -> list[GltfClip]:
     """The file's animations in their order, then those groups of them that belong to one motion.
 
     Some exporters write one animation per object. Animations belong together when they start and end at the same
@@ -79,7 +79,7 @@ def clips(file: GltfFile) -> list[Clip]:
     ]
 
 
-def tracks_of(model: Model, clip: Clip) -> dict[tuple[int, str], Track]:
+def tracks_of(model: Model, clip: GltfClip) -> dict[tuple[int, str], Track]:
     """The keys of everything that a clip moves. Raises GltfError for keys that cannot be played."""
     tracks, numbers = {}, 0
     times: dict[int, np.ndarray] = {}
@@ -98,7 +98,7 @@ def tracks_of(model: Model, clip: Clip) -> dict[tuple[int, str], Track]:
     return tracks
 
 
-def choose(model: Model, found: list[Clip], asked: str | int | None) -> Choice:
+def choose(model: Model, found: list[GltfClip], asked: str | int | None) -> ClipChoice:
     """The clip asked for by name or number, or the one whose vertices travel furthest; the first wins a tie.
 
     Raises GltfError when there is no such clip, or none that can be played.
@@ -111,7 +111,7 @@ def choose(model: Model, found: list[Clip], asked: str | int | None) -> Choice:
     else:
         candidates = [_asked(model.file, found, asked)]
     thin = model.thinned(PROBE_VERTICES)
-    best: Choice | None = None
+    best: ClipChoice | None = None
     faults = []
     for clip in candidates:
         try:
@@ -123,7 +123,7 @@ def choose(model: Model, found: list[Clip], asked: str | int | None) -> Choice:
             faults.append(f"clip {clip.label} left out: {error}")
             continue
         if best is None or travel > best.travel:
-            best = Choice(clip, tracks, travel, ())
+            best = ClipChoice(clip, tracks, travel, ())
     if best is None:
         fault = f"has no clip that can be played ({faults[0] if faults else 'none at all'})"
         raise model.file.error(fault, "clean its animation and export it again")
@@ -137,7 +137,7 @@ def choose(model: Model, found: list[Clip], asked: str | int | None) -> Choice:
     return best._replace(notes=(*notes, *faults))
 
 
-def _outline(file: GltfFile, row: int) -> Clip:
+def _outline(file: GltfFile, row: int) -> GltfClip:
     """What an animation moves and when, from its keys' times alone."""
     with file.reading(f"animation {row}"):
         channels = list(_channels(file, row))
@@ -147,7 +147,7 @@ def _outline(file: GltfFile, row: int) -> Clip:
         name = file.item("animations", row).get("name")
         targets = frozenset((channel.node, channel.path) for channel in channels)
         kinds = tuple(sorted({channel.interpolation for channel in channels}))
-        return Clip(name if isinstance(name, str) else None, (row,), start, end, targets, kinds)
+        return GltfClip(name if isinstance(name, str) else None, (row,), start, end, targets, kinds)
 
 
 def _channels(file: GltfFile, row: int) -> Iterator[Channel]:
@@ -178,7 +178,7 @@ def _target_count(file: GltfFile, node: int) -> int:
     return max((len(primitive.get("targets", [])) for primitive in file.item("meshes", mesh)["primitives"]), default=0)
 
 
-def _times(file: GltfFile, row: int, clip: Clip) -> np.ndarray:
+def _times(file: GltfFile, row: int, clip: GltfClip) -> np.ndarray:
     keys = array(file, row, 1)[:, 0].astype(np.float64)
     if len(keys) == 0 or not np.isfinite(keys).all() or (np.diff(keys) < 0).any():
         fault = f"is damaged: clip {clip.label} has keys whose times are not finite or not in order"
@@ -186,7 +186,7 @@ def _times(file: GltfFile, row: int, clip: Clip) -> np.ndarray:
     return keys
 
 
-def _track(file: GltfFile, channel: Channel, times: np.ndarray, clip: Clip) -> Track:
+def _track(file: GltfFile, channel: Channel, times: np.ndarray, clip: GltfClip) -> Track:
     """A channel's keys, checked."""
     node, path, _, output, kind = channel
     values = array(file, output)
@@ -203,13 +203,13 @@ def _track(file: GltfFile, channel: Channel, times: np.ndarray, clip: Clip) -> T
     return Track(node, path, times, values.reshape(shape), kind)
 
 
-def _ignored(file: GltfFile, clip: Clip) -> int:
+def _ignored(file: GltfFile, clip: GltfClip) -> int:
     """How many channels of a clip move no node (materials, cameras, lights, nodes that are not there)."""
     given = sum(len(file.item("animations", row)["channels"]) for row in clip.animations)
     return given - sum(1 for row in clip.animations for _ in _channels(file, row))
 
 
-def _asked(file: GltfFile, found: list[Clip], asked: str | int) -> Clip:
+def _asked(file: GltfFile, found: list[GltfClip], asked: str | int) -> GltfClip:
     names = [clip.name for clip in found]
     if asked in names:
         return found[names.index(str(asked))]
@@ -219,7 +219,7 @@ def _asked(file: GltfFile, found: list[Clip], asked: str | int) -> Clip:
     raise file.error(f"has no clip {asked!r}", f"choose one of {labels}, or a number below {len(found)}")
 
 
-def _travel(thin: Model, tracks: Tracks, clip: Clip) -> float:
+def _travel(thin: Model, tracks: Tracks, clip: GltfClip) -> float:
     """How far vertices travel during the clip, on average."""
     if not clip.end > clip.start:
         return 0.0
@@ -227,15 +227,15 @@ def _travel(thin: Model, tracks: Tracks, clip: Clip) -> float:
     return float(np.linalg.norm(np.diff(path, axis=0), axis=-1).sum(0).mean())
 
 
-def _disjoint(group: list[int], singles: list[Clip]) -> bool:
+def _disjoint(group: list[int], singles: list[GltfClip]) -> bool:
     targets = [singles[row].targets for row in group]
     return len(group) > 1 and sum(map(len, targets)) == len(frozenset().union(*targets))
 
 
-def _together(parts: list[Clip]) -> Clip:
+def _together(parts: list[GltfClip]) -> GltfClip:
     """Several animations as one clip."""
     shown = [clip.name or str(clip.animations[0]) for clip in parts]
-    return Clip(
+    return GltfClip(
         name=" + ".join(shown if len(shown) <= 3 else [*shown[:2], f"{len(shown) - 2} more"]),
         animations=tuple(row for clip in parts for row in clip.animations),
         start=min(clip.start for clip in parts),

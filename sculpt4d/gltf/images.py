@@ -15,7 +15,7 @@ CLAMP, MIRROR = 33071, 33648  # wrap modes of samplers; the third, 10497, repeat
 SOURCES = ("EXT_texture_webp", "EXT_texture_avif")  # extensions that name a picture Pillow may read
 
 
-class Pictures:
+class TextureImages:
     """`found`: pictures in the order in which textures asked for them; `notes`: those that could not be shown."""
 
     def __init__(self, file: GltfFile) -> None:

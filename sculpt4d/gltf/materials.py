@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Float, Float32, Int, Shaped
 
 from sculpt4d.gltf.document import GltfFile
-from sculpt4d.gltf.images import CLAMP, MIRROR, Pictures
-from sculpt4d.gltf.primitives import Part
+from sculpt4d.gltf.images import CLAMP, MIRROR, TextureImages
+from sculpt4d.gltf.primitives import MeshPart
 from sculpt4d.types import Appearance
 
 GREY = 0.35  # linear; shown where the file names no material
@@ -36,13 +36,13 @@ class Paint(NamedTuple):
 
 
 def read_appearance(
-    file: GltfFile, parts: Sequence[Part]
+    file: GltfFile, parts: Sequence[MeshPart]
 ) -> tuple[Appearance, Float32[np.ndarray, "f 3"], tuple[str, ...]]:
     """The look of all parts' faces, one part after the other, each face's mean colour, and notes on what is missing.
 
     Texture coordinates are made so that pictures repeat: clamped ones are pulled in, mirrored pictures doubled.
     """
-    pictures = Pictures(file)
+    pictures = TextureImages(file)
     colors, places, rows, means = [], [], [], []
     for part in parts:
         with file.reading(f"material {part.material}"):
@@ -71,7 +71,7 @@ def _paint(file: GltfFile, material: int | None) -> Paint:
     return Paint(surface.get("baseColorFactor", WHITE), surface.get("baseColorTexture"))
 
 
-def _corner_colors(part: Part, paint: Paint) -> Float[np.ndarray, "f 3 3"]:
+def _corner_colors(part: MeshPart, paint: Paint) -> Float[np.ndarray, "f 3 3"]:
     """Linear light."""
     factor = np.nan_to_num(np.array(paint.factor[:3], np.float64).reshape(3))
     painted = part.attributes.get("COLOR_0")
@@ -83,7 +83,9 @@ def _corner_colors(part: Part, paint: Paint) -> Float[np.ndarray, "f 3 3"]:
     return np.nan_to_num(painted[:, :3] / scale)[part.faces] * factor
 
 
-def _textured(file: GltfFile, part: Part, paint: Paint, pictures: Pictures) -> tuple[int, Float[np.ndarray, "f 3 2"]]:
+def _textured(
+    file: GltfFile, part: MeshPart, paint: Paint, pictures: TextureImages
+) -> tuple[int, Float[np.ndarray, "f 3 2"]]:
     """Row of the picture (-1: none) and its coordinates at every corner."""
     nothing = np.zeros((len(part.faces), 3, 2))
     if paint.texture is None:

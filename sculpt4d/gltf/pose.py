@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 
 from sculpt4d.gltf.document import GltfFile
 from sculpt4d.gltf.keyframes import Track, sample_all
-from sculpt4d.gltf.primitives import Part, read_parts
+from sculpt4d.gltf.primitives import MeshPart, read_parts
 from sculpt4d.gltf.tree import Tree, read_tree, worlds
 
 Tracks = Mapping[tuple[int, str], Track]
@@ -21,7 +21,7 @@ class Model(NamedTuple):
 
     file: GltfFile
     tree: Tree
-    parts: list[Part]
+    parts: list[MeshPart]
     notes: list[str]
 
     def thinned(self, count: int) -> "Model":
@@ -73,7 +73,7 @@ def triangles(model: Model) -> Int[np.ndarray, "f 3"]:
 
 
 def _place(
-    part: Part,
+    part: MeshPart,
     amounts: Float[np.ndarray, "t m"],
     world: Float[np.ndarray, "t n 4 4"],
     out: Float[np.ndarray, "t v 3"],

@@ -33,7 +33,7 @@ class Target(NamedTuple):
     offsets: Shaped[np.ndarray, "r 3"]
 
 
-class Part(NamedTuple):
+class MeshPart(NamedTuple):
     """One primitive drawn by one node, in its own frame, with the vertices that its faces use.
 
     defaults (m,) are the weights of `targets` at rest; attributes: joints, vertex colours and the like, by name.
@@ -48,7 +48,7 @@ class Part(NamedTuple):
     material: int | None
     attributes: dict[str, Shaped[np.ndarray, "v _"]]
 
-    def thinned(self, step: int) -> "Part":
+    def thinned(self, step: int) -> "MeshPart":
         """Every `step`-th vertex, without faces: enough to judge a motion."""
         skin = self.skin and self.skin._replace(influences=self.skin.influences[::step])
         targets = []
@@ -60,10 +60,10 @@ class Part(NamedTuple):
         )
 
 
-def read_parts(file: GltfFile, tree: Tree) -> tuple[list[Part], list[str]]:
+def read_parts(file: GltfFile, tree: Tree) -> tuple[list[MeshPart], list[str]]:
     """Every surface that the file's scene draws, and notes on what it draws otherwise (points, lines)."""
     parts, skipped, faces, rows = [], 0, 0, 0
-    made: dict[tuple[int, int], Part] = {}  # a mesh that several nodes draw is read once
+    made: dict[tuple[int, int], MeshPart] = {}  # a mesh that several nodes draw is read once
     for row in tree.drawn:
         node = file.item("nodes", row)
         mesh = file.item("meshes", node["mesh"])
@@ -107,7 +107,7 @@ def _row_count(file: GltfFile, primitive: dict[str, Any]) -> int:
     return rows
 
 
-def _part(file: GltfFile, primitive: dict[str, Any]) -> Part:
+def _part(file: GltfFile, primitive: dict[str, Any]) -> MeshPart:
     """A primitive, not yet on a node."""
     attributes, faces = _geometry(file, primitive)
     positions = attributes["POSITION"]
@@ -118,7 +118,7 @@ def _part(file: GltfFile, primitive: dict[str, Any]) -> Part:
         raise file.error(f"is damaged: index {faces.max()} of {len(positions)} vertices", "export it again")
     used = np.zeros(len(positions), bool)
     used[faces] = True
-    return Part(
+    return MeshPart(
         node=-1,
         positions=positions[used].astype(np.float64),
         faces=(np.cumsum(used) - 1)[faces],
@@ -130,7 +130,7 @@ def _part(file: GltfFile, primitive: dict[str, Any]) -> Part:
     )
 
 
-def _placed(file: GltfFile, row: int, node: dict[str, Any], mesh: dict[str, Any], part: Part) -> Part:
+def _placed(file: GltfFile, row: int, node: dict[str, Any], mesh: dict[str, Any], part: MeshPart) -> MeshPart:
     """A part on a node: with its skin, and its weights at rest."""
     defaults = node.get("weights") or mesh.get("weights") or [0.0] * len(part.targets)
     if part.targets and len(defaults) != len(part.targets):

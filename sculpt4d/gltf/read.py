@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from sculpt4d.gltf.clips import Clip, choose, clips
+from sculpt4d.gltf.clips import GltfClip, choose, clips
 from sculpt4d.gltf.materials import read_appearance
 from sculpt4d.gltf.pose import Model, Tracks, pose, read_model, triangles
 from sculpt4d.gltf.primitives import face_crosses
@@ -75,7 +75,7 @@ def read_animation(path: Path, frames: int, clip: str | int | None = None) -> An
     )
 
 
-def _moments(model: Model, tracks: Tracks, clip: Clip, frames: int) -> tuple[Float[np.ndarray, " t"], bool]:
+def _moments(model: Model, tracks: Tracks, clip: GltfClip, frames: int) -> tuple[Float[np.ndarray, " t"], bool]:
     """The times to read, and whether the clip loops."""
     ends, _ = pose(model, tracks, np.array([clip.start, clip.end]))
     extent = float(np.ptp(ends, axis=(0, 1)).max())

@@ -35,7 +35,7 @@ class HeadNorms(nn.Module):
         self.k_norm = nn.LayerNorm(width, eps=BLOCK_EPS) if active else nn.Identity()
 
 
-class SelfAttention(nn.Module):
+class VaeSelfAttention(nn.Module):
     """Packed projection: inside a head q, k, v follow each other."""
 
     def __init__(self, width: int, heads: int, qkv_bias: bool, qk_norm: bool) -> None:
@@ -51,7 +51,7 @@ class SelfAttention(nn.Module):
         return self.c_proj(attend(self.attention.q_norm(q).to(v.dtype), self.attention.k_norm(k).to(v.dtype), v))
 
 
-class CrossAttention(nn.Module):
+class VaeCrossAttention(nn.Module):
     """Queries attend to data; inside a head k, v follow each other."""
 
     def __init__(self, width: int, heads: int, qkv_bias: bool, qk_norm: bool) -> None:
@@ -71,7 +71,7 @@ class CrossAttention(nn.Module):
         return self.attention.k_norm(k).to(v.dtype), v
 
 
-class MLP(nn.Module):
+class VaeMLP(nn.Module):
     """Two layers with the exact GELU between."""
 
     def __init__(self, width: int, ratio: int) -> None:
@@ -88,10 +88,10 @@ class SelfBlock(nn.Module):
 
     def __init__(self, width: int, heads: int, qkv_bias: bool, qk_norm: bool) -> None:
         super().__init__()
-        self.attn = SelfAttention(width, heads, qkv_bias, qk_norm)
+        self.attn = VaeSelfAttention(width, heads, qkv_bias, qk_norm)
         self.ln_1 = nn.LayerNorm(width, eps=BLOCK_EPS)
         self.ln_2 = nn.LayerNorm(width, eps=BLOCK_EPS)
-        self.mlp = MLP(width, 4)
+        self.mlp = VaeMLP(width, 4)
 
     def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
         tokens = tokens + self.attn(self.ln_1(tokens))
@@ -103,11 +103,11 @@ class CrossBlock(nn.Module):
 
     def __init__(self, width: int, heads: int, qkv_bias: bool, qk_norm: bool, ratio: int = 4) -> None:
         super().__init__()
-        self.attn = CrossAttention(width, heads, qkv_bias, qk_norm)
+        self.attn = VaeCrossAttention(width, heads, qkv_bias, qk_norm)
         self.ln_1 = nn.LayerNorm(width, eps=BLOCK_EPS)
         self.ln_2 = nn.LayerNorm(width, eps=BLOCK_EPS)
         self.ln_3 = nn.LayerNorm(width, eps=BLOCK_EPS)
-        self.mlp = MLP(width, ratio)
+        self.mlp = VaeMLP(width, ratio)
 
     def queries(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b h n k"]:
         """What the tokens ask with."""

@@ -44,7 +44,7 @@ class Hits(NamedTuple):
     directions: Float32[np.ndarray, "r 3"]
 
 
-class Scene(NamedTuple):
+class ShadedMesh(NamedTuple):
     """What all views of one mesh share: unit normals of the faces and, for smooth shading, of their corners."""
 
     vertices: Float32[np.ndarray, "v 3"]
@@ -73,7 +73,7 @@ def plain(mesh: Mesh) -> Drawable:
     return Drawable(mesh, np.tile(np.array(CLAY, dtype=np.float32), (len(mesh.faces), 1)), smooth=True)
 
 
-def prepare_scene(drawable: Drawable) -> Scene:
+def prepare_scene(drawable: Drawable) -> ShadedMesh:
     """Normals for `shade`; a smooth drawable gives the corners those of their vertices."""
     vertices, faces = drawable.mesh.vertices, drawable.mesh.faces
     flat = face_crosses(vertices[faces])
@@ -83,11 +83,11 @@ def prepare_scene(drawable: Drawable) -> Scene:
         at_vertices = np.stack([np.bincount(rows, spread[:, axis], len(vertices)) for axis in range(3)], axis=1)
         bent = _unit(at_vertices.astype(np.float32))[faces]
         bent = np.where((bent * own[:, None]).sum(axis=2, keepdims=True) < CREASE, own[:, None], bent)
-    return Scene(vertices, faces, own, bent)
+    return ShadedMesh(vertices, faces, own, bent)
 
 
 def shade(
-    scene: Scene,
+    scene: ShadedMesh,
     hits: Hits | None,
     drawable: Drawable,
     camera: Camera,
@@ -114,7 +114,7 @@ def shade(
     return picture.reshape(size, size, 4)
 
 
-def _cast(scene: Scene, tree: EmbreeScene, camera: Camera, grid: int) -> Hits | None:
+def _cast(scene: ShadedMesh, tree: EmbreeScene, camera: Camera, grid: int) -> Hits | None:
     """Shoots rays through the part of the picture that the mesh can cover; None when none of them meets it."""
     pose = camera.to_mesh()
     half = math.tan(camera.field / 2)
@@ -159,7 +159,7 @@ def _light(normals: Float[np.ndarray, "n 3"], camera: Camera) -> Float32[np.ndar
     return AMBIENT + facing @ np.array([light.color for light in LIGHTS], dtype=np.float32)
 
 
-def _lit(scene: Scene, hits: Hits, camera: Camera) -> Float32[np.ndarray, "r 3"]:
+def _lit(scene: ShadedMesh, hits: Hits, camera: Camera) -> Float32[np.ndarray, "r 3"]:
     """What the lamps send back at the hits, from the camera's side of the faces."""
     if scene.bent is None:
         towards = camera.to_mesh()[:3, 3].astype(np.float32) - scene.vertices[scene.faces[:, 0]]

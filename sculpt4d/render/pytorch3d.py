@@ -19,7 +19,7 @@ from sculpt4d.render.embree import SAMPLES, Hits, prepare_scene, shade
 from sculpt4d.types import Drawable
 
 
-class View(NamedTuple):
+class Pytorch3dCamera(NamedTuple):
     """A camera as PyTorch3D has it; `field` in degrees."""
 
     rotation: Float[np.ndarray, "3 3"]
@@ -27,11 +27,11 @@ class View(NamedTuple):
     field: float
 
 
-def to_pytorch3d(camera: Camera) -> View:
+def to_pytorch3d(camera: Camera) -> Pytorch3dCamera:
     """The camera in mesh coordinates (y up)."""
     pose = camera.to_mesh()
     rotation = pose[:3, :3] * np.array([-1.0, 1.0, -1.0])  # columns left, up, forward
-    return View(rotation, -pose[:3, 3] @ rotation, math.degrees(camera.field))
+    return Pytorch3dCamera(rotation, -pose[:3, 3] @ rotation, math.degrees(camera.field))
 
 
 def render_views(

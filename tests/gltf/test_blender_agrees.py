@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from sculpt4d.gltf.__main__ import describe
-from sculpt4d.gltf.clips import Clip, clips, tracks_of
+from sculpt4d.gltf.clips import GltfClip, clips, tracks_of
 from sculpt4d.gltf.document import GltfFile
 from sculpt4d.gltf.pose import read_model
 
@@ -26,7 +26,7 @@ BLENDER = os.environ.get("SCULPT4D_BLENDER", "")
 TOLERANCE = 1e-4  # of the object's size
 
 
-def single(path: Path, clip: Clip | None, folder: Path) -> Path:
+def single(path: Path, clip: GltfClip | None, folder: Path) -> Path:
     """A copy of a file, with its buffers, that has one animation alone: what Blender plays first."""
     folder.mkdir()
     if path.suffix == ".gltf":
@@ -47,7 +47,7 @@ def single(path: Path, clip: Clip | None, folder: Path) -> Path:
     return folder / path.name
 
 
-def moments(path: Path, clip: Clip | None) -> list[float]:
+def moments(path: Path, clip: GltfClip | None) -> list[float]:
     """Five times of a clip: keys where rotations turn, anything elsewhere."""
     if clip is None:
         return [0.0]
@@ -65,7 +65,7 @@ def moments(path: Path, clip: Clip | None) -> list[float]:
 @pytest.mark.skipif(not BLENDER, reason="SCULPT4D_BLENDER names no Python with bpy, and no Blender")
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no shared files beside the checkout")
 def test_bounds_and_area_equal_blenders_on_every_clip_of_every_given_file(tmp_path: Path) -> None:
-    cases: list[tuple[Path, Clip | None, list[float]]] = []
+    cases: list[tuple[Path, GltfClip | None, list[float]]] = []
     requests: list[dict[str, Any]] = []
     for path in sorted([*SHARED.rglob("*.glb"), *SHARED.rglob("*.gltf")]):
         found = [clip for clip in clips(GltfFile(path)) if len(clip.animations) == 1]

@@ -128,7 +128,7 @@ def test_an_unknown_renderer_is_told_the_choices() -> None:
 # PyTorch3D: its documented formulas, written out
 
 
-def screen(view: render_pytorch3d.View, points: np.ndarray, size: int) -> np.ndarray:
+def screen(view: render_pytorch3d.Pytorch3dCamera, points: np.ndarray, size: int) -> np.ndarray:
     """Column and row of points by PyTorch3D's formulas: row vectors, +z ahead, +x to the left, +y up."""
     seen = points @ view.rotation + view.translation
     scale = 1 / math.tan(math.radians(view.field) / 2)
