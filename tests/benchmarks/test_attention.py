@@ -6,7 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from sculpt4d.attention import backends, benchmark, comparison
+from benchmarks import attention as benchmark
+from sculpt4d.attention import backends, comparison
 from sculpt4d.attention.backends import BACKENDS, Case
 from sculpt4d.attention.measure import error, extra_memory, inputs, visible, work
 from sculpt4d.attention.patterns import PackedPattern, RadialPattern, SameTokenPattern, StridedPattern
