@@ -22,7 +22,6 @@ from hydra.utils import instantiate
 from rich.console import Console
 from rich.table import Table
 
-from sculpt4d.attention.adaptive import MotionPattern, speeding_up
 from sculpt4d.attention.backends import BACKENDS, Case
 from sculpt4d.attention.comparison import DTYPES, compare, messages
 from sculpt4d.attention.patterns import Pattern
@@ -53,8 +52,9 @@ def run(options: argparse.Namespace) -> None:
     reports = {}
     for frames in PLOTTED if options.plot else (options.frames,):
         shape = (frames, options.tokens, options.heads, options.width)
-        shown = speeding_up(pattern.schedule, frames) if isinstance(pattern, MotionPattern) else pattern
-        reports[frames] = compare(Case(shown, *shape, dtype, device, options.backward), names, options.rounds)
+        reports[frames] = compare(
+            Case(pattern.typical(frames), *shape, dtype, device, options.backward), names, options.rounds
+        )
     if options.plot:
         title = f"{options.pattern}, {options.tokens} tokens a frame, {options.dtype}, {device.type}"
         draw(options.plot, reports, title)
