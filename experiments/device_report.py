@@ -33,7 +33,7 @@ EVALUATIONS = {"forward": "generate", "forward + backward, recomputed": "train, 
 
 def parts(device: str, small: bool) -> Iterator[tuple[str, list[str]]]:
     """(what is measured, arguments of the command that prints it as JSON in its last line)."""
-    benchmark, clips = ["sculpt4d.attention.benchmark", "--device", device, "--json"], ["experiments.long_clips"]
+    benchmark, clips = ["benchmarks.attention", "--device", device, "--json"], ["experiments.long_clips"]
     model = [*clips, "--device", device, *([] if small else MODEL)]
     for passes in ([], ["--backward"]):
         name = "forward + backward" if passes else "forward"

@@ -20,12 +20,11 @@ from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from experiments.table import FORMATS, Table
-from sculpt4d.attention.adaptive import MotionPattern, PairwisePattern
+from sculpt4d.attention.adaptive import MotionPattern, token_change
 from sculpt4d.checkpoints.build import build_denoiser, find_weights
 from sculpt4d.checkpoints.names import PARTS
 from sculpt4d.data.dataset import ClipSettings, holdout_clips
 from sculpt4d.evaluation.run import build_data
-from sculpt4d.model.motion import token_change
 from sculpt4d.types import Clip
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -92,12 +91,12 @@ def _ranks(one: Float[np.ndarray, " steps"], other: Float[np.ndarray, " steps"])
 
 def _changed(pattern: MotionPattern, tokens: Float[Tensor, "1 steps"]) -> float:
     """Share of the pairs of different frames."""
-    (own,) = pattern.for_clips(tokens)
-    if not isinstance(own, PairwisePattern):
+    (own,), frames = pattern.by_change(tokens), tokens.shape[1] + 1
+    if own == pattern.schedule:
         return 0.0
-    frames = len(own.strides)
-    by_time = [[own.schedule.stride(abs(i - j)) for j in range(1, frames)] for i in range(frames)]
-    differ = np.array(own.strides)[:, 1:] != np.array(by_time)
+    strides = np.array(own.structure(frames).strides).reshape(frames, frames)
+    by_time = [[pattern.schedule.stride(abs(i - j)) for j in range(1, frames)] for i in range(frames)]
+    differ = strides[:, 1:] != np.array(by_time)
     return float(differ.sum() / (frames * (frames - 1)))
 
 

@@ -13,7 +13,6 @@ from hydra.utils import instantiate
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from sculpt4d.attention.adaptive import MotionPattern, speeding_up
 from sculpt4d.attention.patterns import Pattern
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
@@ -74,7 +73,7 @@ def draw(options: dict[str, Pattern], frames: int, blocks: int) -> Image.Image:
         pen.text((right + 32, 114), label, INK, ImageFont.load_default(27))
         right -= 36
     for index, (name, option) in enumerate(options.items()):
-        pattern = speeding_up(option.schedule, frames) if isinstance(option, MotionPattern) else option
+        pattern = option.typical(frames)
         x = MARGIN + index % COLUMNS * (SIDE + GAP)
         y = HEAD + index // COLUMNS * (SIDE + CAPTION + GAP)
         percent = f"{100 * pattern.density(frames, blocks):.1f} %"

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from sculpt4d.attention.joint import JointPattern
 from sculpt4d.attention.patterns import Pattern
 from sculpt4d.model.denoiser import Denoiser
 from sculpt4d.model.vae import ShapeVAE
@@ -76,7 +75,7 @@ class Decoding(NamedTuple):
 def pairs(pattern: Pattern, frames: int, latents: int, context: int = 0) -> int:
     """(query, key) pairs that a pattern keeps, of (frames x latents)^2 and, where it joins them, of image tokens."""
     kept = round(pattern.density(frames, pattern.blocks(latents)) * (frames * latents) ** 2)
-    return kept + frames**2 * latents * context * isinstance(pattern, JointPattern)
+    return kept + frames**2 * latents * context * pattern.joins_images
 
 
 def count_evaluation(model: Denoiser, frames: int, latents: int, context: int) -> Evaluation:

@@ -16,8 +16,7 @@ from experiments import full_size
 from sculpt4d.attention import merged
 from sculpt4d.attention.adaptive import MotionPattern, PairwisePattern
 from sculpt4d.attention.backends import attend
-from sculpt4d.attention.joint import JointPattern
-from sculpt4d.attention.patterns import StridedPattern
+from sculpt4d.attention.patterns import JointPattern, StridedPattern
 from sculpt4d.compute import Evaluation, Sampling, count_decoding, count_evaluation, count_sampling, pairs
 from sculpt4d.model import layers
 from sculpt4d.model.denoiser import Denoiser
@@ -151,7 +150,7 @@ def test_backends_compute_the_pairs_that_are_counted(mask: str, frames: int, con
     heads = torch.empty(1, 16, frames * LATENTS, 128, device="meta")
     kept = pairs(pattern, frames, LATENTS)
     if isinstance(pattern, MotionPattern):
-        (pattern,) = pattern.for_clips(torch.rand(1, frames - 1, generator=torch.Generator().manual_seed(0)))
+        (pattern,) = pattern.by_change(torch.rand(1, frames - 1, generator=torch.Generator().manual_seed(0)))
         assert frames < 16 or isinstance(pattern, PairwisePattern)
     if mask not in ("radial", "shapegen4d"):  # these have no dense pieces
         counter = counted(lambda: attend(heads, heads, heads, pattern, frames, "merged"))

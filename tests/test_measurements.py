@@ -36,7 +36,7 @@ def test_a_part_that_fails_is_told_and_stops_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     listed = [
-        ("wrong", ["sculpt4d.attention.benchmark", "--frames", "0"]),
+        ("wrong", ["benchmarks.attention", "--frames", "0"]),
         ("right", ["experiments.long_clips", "--row", '[2, "generate"]', "--width", "8", "--latents", "8"]),
     ]
     monkeypatch.setattr(device_report, "parts", lambda device, small: iter(listed))

@@ -1,10 +1,10 @@
 """Strides that depend on the clip: the paper's schedule on a clock that slows down where the clip moves.
 
-The paper leaves open how the stride could follow the motion, "denser steps for rapid motion"; the definition here is
-ours. The schedule gives two frames a stride by their distance in time. Here a step between frames counts for less the
-faster the clip moves in it, and pairs of frames are ranked by this distance. In this order they take the strides that
-the schedule gives the same pairs in order of time: as many pairs at every stride, so exactly the products of the
-schedule whatever the motion, and its very mask where motion is even. Along time a farther frame is never seen denser.
+The paper leaves open how strides could follow the motion, "denser steps for rapid motion"; the definition here is ours.
+The schedule gives two frames a stride by their distance in time. Here a step between frames counts for less the faster
+the clip moves in it, and pairs of frames are ranked by this distance. In this order they take the strides that the
+schedule gives the same pairs in order of time. So every clip has as many pairs at every stride, and exactly the
+products of the schedule; a clip that moves evenly has its mask. Along time, strides never shrink with distance.
 """
 
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sculpt4d.attention.patterns import StridedPattern
+from sculpt4d.attention.patterns import ClipPatterns, Pattern, StridedPattern, Structure
 
 
 @dataclass(frozen=True, repr=False)
-class PairwisePattern:
-    """A stride for every pair of frames: block u of frame i sees block v of frame j when u = v (mod strides[i][j]).
+class PairwisePattern(Pattern):
+    """A stride for every pair of frames: block u of frame i sees block v of frame j if u = v (mod strides[i][j]).
 
-    It has as many pairs of frames at every stride as its `schedule`, from which it also has block size and anchor.
+    It has as many pairs of frames at every stride as its `schedule`, which also gives block size and anchor.
     """
 
     strides: tuple[tuple[int, ...], ...]
@@ -33,13 +33,12 @@ class PairwisePattern:
         return f"PairwisePattern({len(self.strides)} frames, schedule={self.schedule})"
 
     @property
-    def block_size(self) -> int:
+    def block_size(self) -> int:  # type: ignore[override]
         """Tokens of a block."""
         return self.schedule.block_size
 
-    @property
-    def typical(self) -> "PairwisePattern | StridedPattern":
-        """That of a clip which speeds up: it stands for the schedule's clips where one choice is made for all."""
+    def typical(self, frames: int) -> Pattern:
+        """Pattern of a clip that speeds up, the same for all clips of the schedule."""
         return speeding_up(self.schedule, len(self.strides))
 
     def mask(self, frames: int, blocks: int) -> Bool[Tensor, "q k"]:
@@ -56,22 +55,24 @@ class PairwisePattern:
                 f"the strides are those of {len(self.strides)} frames, the clip has {frames}: give its own pattern"
             )
 
-    def density(self, frames: int, blocks: int) -> float:
-        """Kept share of the products of dense attention, which is the schedule's."""
-        return self.mask(frames, blocks).sum().item() / (frames * blocks) ** 2
+    def hides_nothing(self, frames: int, tokens: int) -> bool:
+        """Decided from the strides."""
+        blocks = self.blocks(tokens)
+        return all(min(stride, blocks) == 1 for row in self.strides for stride in row)
 
-    def blocks(self, tokens: int) -> int:
-        """Blocks of a frame of `tokens` tokens; ValueError when they do not divide."""
-        return self.schedule.blocks(tokens)
+    def structure(self, frames: int) -> Structure:
+        """The table of strides, row by row."""
+        return Structure("pairwise", tuple(stride for row in self.strides for stride in row))
 
 
 @dataclass(frozen=True)
-class MotionPattern:
-    """A pattern for each clip, by its own motion. Its mask is that of a clip which moves evenly, or of which nothing
-    is known: the schedule's; its density is that of every clip.
+class MotionPattern(Pattern):
+    """A pattern for each clip, by its own motion.
 
-    limit: a step counts for at most this many frames and at least the inverse; 1 is the schedule. floor: change of the
-    image tokens, relative to their size, below which changes count as equal.
+    `mask` and `density` are those of the schedule, which also stands for clips without image tokens.
+
+    limit: a step counts for at most this many frames and at least the inverse; 1 is the schedule.
+    floor: change of the image tokens, relative to their size, below which changes count as equal.
     """
 
     strides: Sequence[int] = (1, 1, 2, 4, 8, 16)
@@ -89,38 +90,63 @@ class MotionPattern:
 
     @property
     def schedule(self) -> StridedPattern:
-        """The strides by time alone, whose products every clip has."""
+        """The strides by time alone; every clip has as many products."""
         return StridedPattern(self.strides, self.anchor, self.block_size)
-
-    def for_clips(self, change: Float[Tensor, "b steps"]) -> tuple[PairwisePattern | StridedPattern, ...]:
-        """The pattern of every clip from the change of its image tokens in each step from a frame to the next."""
-        return tuple(ranked(self.schedule, self.clock(clip)) for clip in change.detach().double().cpu().numpy())
-
-    def clock(self, change: Float[np.ndarray, " steps"]) -> Float[np.ndarray, " frames"]:
-        """Where every frame stands on the clock, which runs inversely to the change and evenly where nothing moves."""
-        if not len(change):
-            return np.zeros(1)
-        pace = (change.mean() + self.floor) / (change + self.floor)
-        return np.concatenate([[0.0], np.cumsum(pace.clip(1 / self.limit, self.limit))])
 
     def mask(self, frames: int, blocks: int) -> Bool[Tensor, "q k"]:
         """Visible pairs of blocks in a clip that moves evenly."""
         return self.schedule.mask(frames, blocks)
 
-    def density(self, frames: int, blocks: int) -> float:
-        """Kept share of the products of dense attention, the same for every clip."""
-        return self.schedule.density(frames, blocks)
+    def check(self, frames: int) -> None:
+        """ValueError: the clip is unknown."""
+        raise ValueError(f"{self} depends on the clip: pass the pattern of every clip, those of its for_clips")
 
-    def blocks(self, tokens: int) -> int:
-        """Blocks of a frame of `tokens` tokens; ValueError when they do not divide."""
-        return self.schedule.blocks(tokens)
+    def structure(self, frames: int) -> Structure:
+        """That of the schedule, as for the mask."""
+        return self.schedule.structure(frames)
+
+    def hides_nothing(self, frames: int, tokens: int) -> bool:
+        """As the schedule."""
+        return self.schedule.hides_nothing(frames, tokens)
+
+    def typical(self, frames: int) -> Pattern:
+        """Pattern of a clip that speeds up."""
+        return speeding_up(self.schedule, frames)
+
+    def for_clips(self, context: Float[Tensor, "b t s x"] | None) -> ClipPatterns:
+        """Patterns by the motion of each clip's image tokens."""
+        known = () if context is None else self.by_change(token_change(context))
+        return ClipPatterns(known, self.schedule)
+
+    def by_change(self, change: Float[Tensor, "b steps"]) -> tuple[PairwisePattern | StridedPattern, ...]:
+        """Pattern of every clip from the change of its image tokens in each step from a frame to the next."""
+        return tuple(ranked(self.schedule, self.clock(clip)) for clip in change.detach().double().cpu().numpy())
+
+    def clock(self, change: Float[np.ndarray, " steps"]) -> Float[np.ndarray, " frames"]:
+        """Time of every frame on the clock, which runs inversely to the change, and evenly if nothing moves."""
+        if not len(change):
+            return np.zeros(1)
+        pace = (change.mean() + self.floor) / (change + self.floor)
+        return np.concatenate([[0.0], np.cumsum(pace.clip(1 / self.limit, self.limit))])
+
+
+def token_change(context: Float[Tensor, "b t s x"]) -> Float[Tensor, "b steps"]:
+    """Motion of a clip: mean distance between the image tokens of a frame and the next, over their mean length.
+
+    Zero for a context of zeros, which stands for an unconditional clip. Image tokens are known in training and in
+    sampling alike; the noised latents are no measure, since they are one noise for all frames before the first step.
+    """
+    tokens = context.detach().float()
+    moved = torch.linalg.vector_norm(tokens.diff(dim=1), dim=-1).mean(dim=-1)
+    size = torch.linalg.vector_norm(tokens, dim=-1).mean(dim=(1, 2))
+    return moved / size.clamp_min(torch.finfo(torch.float32).tiny)[:, None]
 
 
 def ranked(schedule: StridedPattern, clock: Float[np.ndarray, " frames"]) -> PairwisePattern | StridedPattern:
-    """The schedule's strides handed out by distance on the clock; the schedule itself where that changes nothing.
+    """Assign the schedule's strides by distance on the clock; returns the schedule itself if that changes nothing.
 
-    Each pair of frames has one stride, both ways. Pairs with the anchor keep the schedule's: all see it whole, and
-    what it sees has the same order on every clock.
+    Each pair of frames has one stride, both ways. Pairs with the anchor keep the schedule's: every frame sees the whole
+    anchor, and the frames it sees have the same order on every clock.
     """
     frames = len(clock)
     frame = np.arange(frames)
@@ -141,11 +167,11 @@ def ranked(schedule: StridedPattern, clock: Float[np.ndarray, " frames"]) -> Pai
 
 @lru_cache(maxsize=64)
 def speeding_up(schedule: StridedPattern, frames: int) -> PairwisePattern | StridedPattern:
-    """The pattern of a clip whose k-th step moves k times as much as its first."""
+    """Pattern of a clip whose k-th step moves k times as much as its first."""
     return ranked(schedule, np.concatenate([[0.0], np.cumsum(1 / np.arange(1, frames))]))
 
 
 def _pairs(frames: int, begin: int) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
-    """Frames i < j from `begin` on."""
+    """Pairs of frames i < j from `begin` on."""
     first, second = np.triu_indices(frames, 1)
     return first[first >= begin], second[first >= begin]

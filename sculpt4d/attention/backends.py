@@ -15,14 +15,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sculpt4d.attention.adaptive import MotionPattern, PairwisePattern
 from sculpt4d.attention.block_sparse import block_sparse
 from sculpt4d.attention.flex import flex
-from sculpt4d.attention.joint import JointPattern
 from sculpt4d.attention.merged import merged
 from sculpt4d.attention.operators import HALF
-from sculpt4d.attention.patterns import PackedPattern, Pattern, SameTokenPattern, StridedPattern
-from sculpt4d.attention.reference import hides_nothing, reference
+from sculpt4d.attention.patterns import Pattern
+from sculpt4d.attention.reference import reference
 from sculpt4d.attention.timing import medians, rounds
 
 log = logging.getLogger(__name__)
@@ -57,18 +55,19 @@ def attend(
 ) -> Heads:
     """Attention of every token to the tokens its pattern shows it, among `frames` frames of equal token count.
 
-    Keys are as many as queries, but for a `JointPattern`. `pattern`: one for all clips of the batch, or one for each.
+    There are as many keys as queries, unless the pattern joins image tokens to them.
+    pattern: one for all clips of the batch, or one for each.
     """
     if isinstance(pattern, tuple):
         return _clip_by_clip(q, k, v, pattern, frames, backend)
     _check(q, k, v, pattern, frames)
-    if isinstance(pattern, JointPattern) and backend not in ("auto", "reference"):
+    if pattern.joins_images and backend not in ("auto", "reference"):
         raise ValueError(f"backend={backend} knows no image tokens among the keys: set backend to auto or reference")
     _, heads, length, width = q.shape
     gradients = torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad)
     # index(): under torch.compile the choice is made for the sizes at hand
     sizes = (index(frames), index(length // frames), index(heads), index(width))
-    known = pattern.typical if isinstance(pattern, PairwisePattern) else pattern
+    known = pattern.typical(sizes[0])
     return BACKENDS[_chosen(backend, known, *sizes, q.dtype, q.device, gradients)](q, k, v, pattern, frames)
 
 
@@ -85,12 +84,11 @@ def _clip_by_clip(q: Tensor, k: Tensor, v: Tensor, patterns: tuple[Pattern, ...]
 
 def _check(q: Tensor, k: Tensor, v: Tensor, pattern: Pattern, frames: int) -> None:
     """Raises ValueError for inputs that no backend takes."""
-    if isinstance(pattern, MotionPattern):
-        raise ValueError(f"{pattern} depends on the clip: pass the pattern of every clip, those of its for_clips")
     length = q.shape[2]
     if frames < 1 or length % frames:
         raise ValueError(f"{length} tokens are not {frames} frames of equal size: pass the clip's number of frames")
-    more = isinstance(pattern, JointPattern) and k.shape[2] >= length  # image tokens
+    pattern.check(frames)
+    more = pattern.joins_images and k.shape[2] >= length  # image tokens
     alike = k.shape == v.shape and q.shape == (*k.shape[:2], length if more else k.shape[2], k.shape[3])
     if not q.dtype.is_floating_point or not q.dtype == k.dtype == v.dtype or not alike:
         kinds = ", ".join(f"{tuple(x.shape)} {x.dtype}" for x in (q, k, v))
@@ -129,19 +127,20 @@ def choose(name: str, case: Case) -> tuple[str, str]:
     if name != "auto":
         raise ValueError(f"there is no attention backend {name!r}: set backend to auto, {', '.join(BACKENDS)}")
     pattern, kind, length = case.pattern, case.device.type, case.frames * case.tokens
-    if isinstance(pattern, SameTokenPattern):
+    structure = pattern.structure(case.frames)
+    if structure is not None and structure.kind == "timelines":
         return "merged", "a token's own timeline is a transpose"
-    if hides_nothing(pattern, case.frames, case.tokens):
+    if pattern.hides_nothing(case.frames, case.tokens):
         return "reference", "the pattern hides nothing"
     if length <= CLOSE[0]:
         return "reference", f"clips of up to {CLOSE[0]} tokens"
-    if not isinstance(pattern, StridedPattern | PackedPattern | PairwisePattern):
+    if structure is None:
         return (
             ("flex", "an arbitrary mask on CUDA") if kind == "cuda" else ("reference", "an arbitrary mask without CUDA")
         )
     if length < CLOSE[1]:
         return _faster(("reference", "merged"), case)
-    if kind == "cuda" and isinstance(pattern, StridedPattern) and case.dtype in HALF and _before_hopper(case.device):
+    if kind == "cuda" and structure.kind == "strided" and case.dtype in HALF and _before_hopper(case.device):
         return _faster(("merged", "flex"), case)
     return "merged", "the mask splits into dense pieces"
 

@@ -11,8 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int32
 from torch import Tensor
 
-from sculpt4d.attention.adaptive import PairwisePattern
-from sculpt4d.attention.patterns import Pattern, RadialPattern, StridedPattern
+from sculpt4d.attention.patterns import Pattern
 from sculpt4d.attention.reference import block_mask
 from sculpt4d.optional import require
 
@@ -32,7 +31,7 @@ class Tiles(NamedTuple):
 
 def block_sparse(q: Heads, k: Heads, v: Heads, pattern: Pattern, frames: int) -> Heads:
     """Attention in half precision with heads of 32, 64 or 128 and blocks of exactly 128 tokens."""
-    if not isinstance(pattern, StridedPattern | RadialPattern | PairwisePattern) or pattern.block_size != TILE:
+    if not pattern.block_masked or pattern.block_size != TILE:
         raise ValueError(
             f"backend block_sparse runs masks over blocks of {TILE} tokens, not {pattern}: use backend=merged"
         )

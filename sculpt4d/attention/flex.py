@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
-from sculpt4d.attention.patterns import PackedPattern, Pattern, SameTokenPattern
+from sculpt4d.attention.patterns import Pattern
 from sculpt4d.attention.reference import block_mask
 
 Heads = Float[Tensor, "b h n d"]
@@ -21,7 +21,7 @@ TILE = 128  # rows and columns of a tile of its kernels
 
 def flex(q: Heads, k: Heads, v: Heads, pattern: Pattern, frames: int) -> Heads:
     """Attention under any mask of blocks; gradients on CUDA alone."""
-    if isinstance(pattern, SameTokenPattern | PackedPattern):
+    if not pattern.block_masked:
         raise ValueError(f"backend flex cannot run {pattern}: use backend=merged")
     if not q.is_cuda and torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v)):
         raise ValueError(

@@ -7,14 +7,12 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from sculpt4d.attention.backends import Backend, Case
 from sculpt4d.attention.operators import HALF
-from sculpt4d.attention.patterns import PackedPattern, Pattern, SameTokenPattern
-from sculpt4d.attention.reference import block_mask
 
 Heads = Float[Tensor, "b h n d"]
 
@@ -57,13 +55,12 @@ def error(run: Backend, case: Case, given: Inputs) -> float:
     rows = torch.randperm(length, generator=torch.Generator().manual_seed(0))[:SAMPLE].sort().values.to(case.device)
     chosen = torch.zeros_like(given.grad).index_copy_(2, rows, given.grad.index_select(2, rows))
     found = work(run, case, given._replace(grad=chosen))()
-    seen = visible(case.pattern, case.frames, case.tokens, rows.cpu()).to(case.device)
+    seen = case.pattern.visible(rows.cpu(), case.frames, case.tokens).to(case.device)
     worst = 0.0
     for head in {0, case.heads - 1}:
         leaves = [x[:, head].double().detach().requires_grad_(case.gradients) for x in given[:3]]
         q, k, v = leaves
-        if isinstance(case.pattern, PackedPattern):
-            k, v = (case.pattern.pool(x[None])[0] for x in (k, v))
+        k, v = (case.pattern.keys(x[None], length)[0] for x in (k, v))
         logits = (q[:, rows] @ k.mT * case.width**-0.5).masked_fill(~seen, -torch.inf)
         out = logits.softmax(-1) @ v
         right = (
@@ -74,17 +71,6 @@ def error(run: Backend, case: Case, given: Inputs) -> float:
             gap, b = (a.double() - b.detach()).abs(), b.detach()
             worst = max(worst, float(gap.norm() / b.norm() if case.dtype in HALF else gap.max()))
     return worst
-
-
-def visible(pattern: Pattern, frames: int, tokens: int, rows: Int[Tensor, " r"]) -> Bool[Tensor, "r k"]:
-    """Which keys a few queries see, without the mask of all of them."""
-    if isinstance(pattern, SameTokenPattern):
-        return rows[:, None] % tokens == torch.arange(frames * tokens) % tokens
-    if isinstance(pattern, PackedPattern):
-        counts = torch.tensor([tokens // level for level in pattern.levels]).repeat_interleave(frames)
-        return pattern.mask(frames, 1)[rows // tokens].repeat_interleave(counts, 1)
-    size = tokens // pattern.blocks(tokens)
-    return block_mask(pattern, frames, tokens, torch.device("cpu"))[rows // size].repeat_interleave(size, 1)
 
 
 def extra_memory(once: Callable[[], object], device: torch.device) -> int | None:

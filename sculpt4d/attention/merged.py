@@ -15,10 +15,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sculpt4d.attention.adaptive import PairwisePattern
 from sculpt4d.attention.operators import operator
-from sculpt4d.attention.patterns import PackedPattern, Pattern, SameTokenPattern, StridedPattern
-from sculpt4d.attention.plan import Layout, Piece, Runs, plan
+from sculpt4d.attention.patterns import Pattern, Structure
+from sculpt4d.attention.plan import Layout, Piece, Runs, layouts
 
 Heads = Float[Tensor, "b h n d"]
 Order = tuple[int, ...] | None  # of the units of a sequence; None: frame by frame, as they come
@@ -27,26 +26,19 @@ NOTHING = -1e30  # the mass of no key at all; finite, so that two of them merge 
 
 def merged(q: Heads, k: Heads, v: Heads, pattern: Pattern, frames: int) -> Heads:
     """Attention of a strided, pairwise, packed or same-token pattern; ValueError for what has no such structure."""
-    if isinstance(pattern, SameTokenPattern):
-        return _same_token(q, k, v, frames)
-    if not isinstance(pattern, StridedPattern | PackedPattern | PairwisePattern):
+    structure = pattern.structure(frames)
+    if structure is None:
         raise ValueError(
             f"backend merged cannot run {pattern}: it has no dense pieces. Use backend=flex or backend=reference"
         )
+    if structure.kind == "timelines":
+        return _same_token(q, k, v, frames)
     pattern.blocks(q.shape[2] // frames)  # raises where they do not divide
-    if isinstance(pattern, PairwisePattern):
-        pattern.check(frames)
-    if isinstance(pattern, PackedPattern):
-        k, v = pattern.pool(k), pattern.pool(v)
-    return _attention(q, k, v, *_plainly(pattern), frames)[0]
-
-
-def _plainly(pattern: StridedPattern | PackedPattern | PairwisePattern) -> tuple[list[int], bool, int, str]:
-    """A pattern in the types that an operator may have: strides (of pairs row by row), anchor, block size, kind."""
-    if isinstance(pattern, PairwisePattern):
-        return [stride for row in pattern.strides for stride in row], False, pattern.block_size, "pairwise"
-    kind = "packed" if isinstance(pattern, PackedPattern) else "strided"
-    return list(pattern.strides), pattern.anchor, pattern.block_size, kind
+    pattern.check(frames)
+    k, v = pattern.keys(k, q.shape[2]), pattern.keys(v, q.shape[2])
+    # an operator takes plain types alone
+    plain = (list(structure.strides), structure.anchor, pattern.block_size, structure.kind, frames)
+    return _attention(q, k, v, *plain)[0]
 
 
 def _same_token(q: Heads, k: Heads, v: Heads, frames: int) -> Heads:
@@ -61,12 +53,12 @@ def _attention(
     q: Tensor, k: Tensor, v: Tensor, strides: Sequence[int], anchor: bool, block_size: int, kind: str, frames: int
 ) -> tuple[Tensor, Tensor]:
     """Output and, in float32 at least, softmax mass of every query."""
-    layouts, size = _planned(tuple(strides), anchor, block_size, kind, frames, q.shape[2])
+    planned, size = _planned(tuple(strides), anchor, block_size, kind, frames, q.shape[2])
     run = operator(q.device, q.dtype, q.shape[3])
     order = None
     out = torch.zeros_like(q, dtype=_wide(q), memory_format=torch.contiguous_format).flatten(0, 1)
     mass = torch.full_like(out[..., :1], NOTHING)
-    for layout in layouts:
+    for layout in planned:
         queries, keys, values = (_ordered(x, None, layout.order, size) for x in (q, k, v))
         out, mass = (_ordered(x, order, layout.order, size) for x in (out, mass))
         order = layout.order
@@ -97,11 +89,11 @@ def _gradients(
     frames: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of queries, keys and values."""
-    layouts, size = _planned(tuple(strides), anchor, block_size, kind, frames, q.shape[2])
+    planned, size = _planned(tuple(strides), anchor, block_size, kind, frames, q.shape[2])
     run = operator(q.device, q.dtype, q.shape[3])
     order = None
     sums = [torch.zeros_like(x, dtype=_wide(q), memory_format=torch.contiguous_format).flatten(0, 1) for x in (q, k, v)]
-    for layout in layouts:
+    for layout in planned:
         rows = [_ordered(x, None, layout.order, size) for x in (grad, q, k, v, out, mass[..., None])]
         for index in range(3):
             sums[index] = _ordered(sums[index], order, layout.order, size)
@@ -145,17 +137,12 @@ _attention.register_autograd(_backward, setup_context=_save)
 
 @lru_cache(maxsize=256)
 def _planned(
-    strides: tuple[int, ...], anchor: bool, block_size: int, kind: str, frames: int, length: int
+    strides: tuple[int, ...], anchor: bool, block_size: int, kind: Any, frames: int, length: int
 ) -> tuple[tuple[Layout, ...], int]:
     """The plan and the rows of one of its units: a block, for packed keys a token."""
     tokens = length // frames
-    if kind == "packed":
-        return plan(PackedPattern(strides, anchor, block_size), frames, tokens), 1
-    if kind == "pairwise":
-        table = tuple(strides[row * frames : (row + 1) * frames] for row in range(frames))
-        schedule = StridedPattern(block_size=block_size)  # the plan reads the table alone
-        return plan(PairwisePattern(table, schedule), frames, tokens // block_size), block_size
-    return plan(StridedPattern(strides, anchor, block_size), frames, tokens // block_size), block_size
+    size = 1 if kind == "packed" else block_size
+    return layouts(Structure(kind, strides, anchor), frames, tokens // size), size
 
 
 def _wide(x: Tensor) -> torch.dtype:

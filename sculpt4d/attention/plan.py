@@ -10,15 +10,14 @@ block count and number of frames, every visible pair of blocks is visited once a
 one pair of frames to the next have a layout each, in which runs of key frames at one stride are dense.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import groupby
 from typing import NamedTuple
 
-from sculpt4d.attention.adaptive import PairwisePattern
-from sculpt4d.attention.patterns import PackedPattern, StridedPattern
-from sculpt4d.attention.tiles import Tile, cover, tiles
+from sculpt4d.attention.patterns import Pattern, Structure
 
+PARTS = 4  # pieces that the frames of one distance make at least, which bounds the memory of their gradients
 STAIRS = 3  # distances at the last stride from which on a staircase repays the copy into a layout of its own
 
 
@@ -47,6 +46,16 @@ class Layout(NamedTuple):
     pieces: tuple[Piece, ...]
 
 
+class Tile(NamedTuple):
+    """Query frames [query, query + queries) see key frames [key, key + keys), `repeats` times, each a frame further."""
+
+    repeats: int
+    query: int
+    queries: int
+    key: int
+    keys: int
+
+
 class Band(NamedTuple):
     """Frames at near <= |i - j| < far attend at one stride."""
 
@@ -55,29 +64,38 @@ class Band(NamedTuple):
     stride: int
 
 
-@lru_cache(maxsize=256)
-def plan(pattern: StridedPattern | PackedPattern | PairwisePattern, frames: int, blocks: int) -> tuple[Layout, ...]:
-    """Layouts whose pieces are the pattern's mask of `frames` frames of `blocks` blocks, rows being blocks.
+def plan(pattern: Pattern, frames: int, blocks: int) -> tuple[Layout, ...]:
+    """Layouts of a pattern that has a structure, for `frames` frames of `blocks` blocks; see `layouts`."""
+    structure = pattern.structure(frames)
+    if structure is None:
+        raise ValueError(f"{pattern} has no structure to plan: its mask is arbitrary")
+    return layouts(structure, frames, blocks)
 
-    For a packed pattern rows are tokens, its `blocks` are the tokens of a frame, and keys are those of its `pool`.
+
+@lru_cache(maxsize=256)
+def layouts(structure: Structure, frames: int, blocks: int) -> tuple[Layout, ...]:
+    """Layouts whose pieces are the mask of `frames` frames of `blocks` blocks; rows are blocks.
+
+    For a packed structure rows are tokens, `blocks` are the tokens of a frame, and keys are the pyramid of averages.
     """
-    if isinstance(pattern, PackedPattern):
-        return (Layout(None, tuple(_packed(pattern, frames, blocks))),)
-    if isinstance(pattern, PairwisePattern):
-        return tuple(_pairwise(pattern.strides, frames, blocks))
-    bands = _bands([min(pattern.stride(distance), blocks) for distance in range(frames)])
+    if structure.kind == "packed":
+        return (Layout(None, tuple(_packed(structure, frames, blocks))),)
+    if structure.kind == "pairwise":
+        table = [structure.strides[row * frames : (row + 1) * frames] for row in range(frames)]
+        return tuple(_pairwise(table, frames, blocks))
+    bands = _bands([min(structure.stride(distance), blocks) for distance in range(frames)])
     own = [band for band in bands if band.stride > 1 and band.far == frames and band.far - band.near >= STAIRS]
     chain: list[int] = []
     for stride in sorted({band.stride for band in bands if band not in own} - {1}):
         if blocks % stride == 0 and stride % (chain[-1] if chain else 1) == 0:
             chain.append(stride)
     shared = [band for band in bands if band not in own and band.stride in (1, *chain)]
-    layouts = [_common(pattern, frames, blocks, shared, chain)]
+    found = [_common(structure, frames, blocks, shared, chain)]
     for band in bands:
         if band not in shared:
-            pairs = tuple(tiles(band.near, band.far, int(pattern.anchor), frames))
-            layouts.append(_by_class(band.stride, frames, blocks, pairs))
-    return tuple(layout for layout in layouts if layout.pieces)
+            pairs = tuple(tiles(band.near, band.far, int(structure.anchor), frames))
+            found.append(_by_class(band.stride, frames, blocks, pairs))
+    return tuple(layout for layout in found if layout.pieces)
 
 
 def _bands(strides: Sequence[int]) -> list[Band]:
@@ -86,19 +104,19 @@ def _bands(strides: Sequence[int]) -> list[Band]:
     return [Band(run[0], run[-1] + 1, strides[run[0]]) for run in runs]
 
 
-def _common(pattern: StridedPattern, frames: int, blocks: int, bands: Sequence[Band], chain: Sequence[int]) -> Layout:
+def _common(structure: Structure, frames: int, blocks: int, bands: Sequence[Band], chain: Sequence[int]) -> Layout:
     """The anchor, and all strides of a divisor chain in the one order of a frame that makes their classes runs.
 
     Blocks are sorted by their residues, coarsest first (digit reversal): class c of stride s is then the c-th of s
     equal parts of the frame.
     """
-    pieces = [_whole(tile, blocks) for tile in _anchored(pattern.anchor, frames, bands)]
+    pieces = [_whole(tile, blocks) for tile in _anchored(structure.anchor, frames, bands)]
     for band in bands:
         if band.stride == 1:
             continue
         length = blocks // band.stride
         for distance in range(band.near, band.far):
-            for tile in tiles(distance, distance + 1, int(pattern.anchor), frames):
+            for tile in tiles(distance, distance + 1, int(structure.anchor), frames):
                 queries, keys = (Runs(frame * blocks, 0, length, length) for frame in (tile.query, tile.key))
                 pieces.append(Piece(1, tile.repeats * band.stride, queries, keys))
     if not chain:
@@ -132,17 +150,17 @@ def _pairwise(strides: Sequence[Sequence[int]], frames: int, blocks: int) -> Ite
             yield _by_class(stride, frames, blocks, pairs)
 
 
-def _packed(pattern: PackedPattern, frames: int, tokens: int) -> Iterator[Piece]:
+def _packed(structure: Structure, frames: int, tokens: int) -> Iterator[Piece]:
     """Every distance sees whole frames of one level; the levels follow each other, each frame by frame."""
-    bands = _bands([pattern.stride(distance) for distance in range(frames)])
-    for tile in _anchored(pattern.anchor, frames, bands):
+    bands = _bands([structure.stride(distance) for distance in range(frames)])
+    for tile in _anchored(structure.anchor, frames, bands):
         yield _whole(tile, tokens)
     start = 0
-    for level in pattern.levels:
+    for level in structure.levels:
         length = tokens // level
         for band in bands:
             if band.stride == level > 1:
-                for tile in tiles(band.near, band.far, int(pattern.anchor), frames):
+                for tile in tiles(band.near, band.far, int(structure.anchor), frames):
                     queries = Runs(tile.query * tokens, 0, tokens, tile.queries * tokens)
                     keys = Runs(start + tile.key * length, 0, length, tile.keys * length)
                     yield Piece(1, tile.repeats, queries, keys)
@@ -164,3 +182,78 @@ def _anchored(anchor: bool, frames: int, bands: Sequence[Band]) -> Iterator[Tile
             yield from tiles(band.near, band.far, int(anchor and band.near > 0), frames)
     if anchor and near < frames:
         yield Tile(1, near, frames - near, 0, 1)
+
+
+def tiles(near: int, far: int, first: int, frames: int) -> Iterator[Tile]:
+    """Every pair of frames (i, j) with near <= |i - j| < far and j >= first, once."""
+    if near == 0 and far >= frames:
+        if first < frames:
+            yield Tile(1, 0, frames, first, frames - first)
+    elif near == 0:
+        width = 2 * far - 1
+        for frame in (*range(min(first + far - 1, frames)), *range(max(frames - far + 1, first + far - 1), frames)):
+            begin, end = max(first, frame - far + 1), min(frames, frame + far)
+            if begin < end:
+                yield Tile(1, frame, 1, begin, end - begin)
+        yield from _parts(Tile(frames - first - 2 * far + 2, first + far - 1, 1, first, width), frames)
+    elif far >= frames:
+        yield from _stairs(first, near, frames)
+        yield from (Tile(1, key, keys, query, queries) for _, query, queries, key, keys in _stairs(0, near, frames))
+    else:
+        yield from _slices(near, far, first, frames)
+
+
+def _slices(near: int, far: int, first: int, frames: int) -> Iterator[Tile]:
+    """The distances of a band, back in time and then forth, as key frames side by side."""
+    width = far - near
+    for frame in range(first + near, min(first + far - 1, frames)):
+        yield Tile(1, frame, 1, first, frame - near + 1 - first)
+    yield from _parts(Tile(frames - first - far + 1, first + far - 1, 1, first, width), frames)
+    yield from _parts(Tile(frames - far + 1, 0, 1, near, width), frames)
+    for frame in range(max(frames - far + 1, 0), frames - near):
+        yield Tile(1, frame, 1, frame + near, frames - near - frame)
+
+
+def _parts(tile: Tile, frames: int) -> Iterator[Tile]:
+    """A tile in parts of few frames, fewer where windows overlap; nothing for no repeats."""
+    most = max(PARTS, frames // PARTS) // min(tile.keys, 2)
+    for done in range(0, tile.repeats, most):
+        yield tile._replace(repeats=min(most, tile.repeats - done), query=tile.query + done, key=tile.key + done)
+
+
+def _stairs(first: int, gap: int, frames: int) -> Iterator[Tile]:
+    """Pairs of frames with i - j >= gap and j >= first: the largest rectangle, then the two staircases it leaves."""
+    begin = first + gap
+    if begin < frames:
+        middle = (begin + frames) // 2
+        yield Tile(1, middle, frames - middle, first, middle - gap + 1 - first)
+        yield from _stairs(first, gap, middle)
+        yield from _stairs(middle - gap + 1, gap, frames)
+
+
+def cover(table: Sequence[Sequence[int]], stride: int) -> Iterator[Tile]:
+    """Every pair of frames at this stride, once, as runs of key frames.
+
+    Query frames in a row that share a run are one tile; runs that move along with the query frame are repeats of one.
+    """
+    runs = [
+        Tile(1, query, 1, columns[0], len(columns))
+        for query, row in enumerate(table)
+        for known, columns in ((known, list(run)) for known, run in groupby(range(len(row)), key=row.__getitem__))
+        if known == stride
+    ]
+    lone = []
+    for chain in _chains(runs, lambda run: (run.key, run.keys)):
+        if len(chain) > 1:
+            yield chain[0]._replace(queries=len(chain))
+        else:
+            lone += chain
+    for chain in _chains(lone, lambda run: (run.key - run.query, run.keys)):
+        yield from _parts(chain[0]._replace(repeats=len(chain)), len(table))
+
+
+def _chains(runs: Iterable[Tile], alike: Callable[[Tile], tuple[int, int]]) -> Iterator[list[Tile]]:
+    """Runs of query frames in a row that are alike."""
+    found = sorted(runs, key=lambda run: (alike(run), run.query))
+    for _, chain in groupby(enumerate(found), key=lambda entry: (alike(entry[1]), entry[1].query - entry[0])):
+        yield [run for _, run in chain]

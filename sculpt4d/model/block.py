@@ -10,7 +10,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sculpt4d.attention.patterns import Pattern
+from sculpt4d.attention.patterns import ClipPatterns, Pattern
 from sculpt4d.model.layers import EPS, MLP, CrossAttention, KeysValues, SelfAttention, TemporalAttention
 from sculpt4d.model.moe import MixtureOfExperts
 
@@ -58,18 +58,17 @@ class Block(nn.Module):
         frames: int,
         skip: Float[Tensor, "bt n d"] | None = None,
         at_once: int | None = None,
-        patterns: tuple[Pattern, ...] | None = None,
-        images: Float[Tensor, "b t s x"] | None = None,
+        patterns: ClipPatterns | None = None,
     ) -> Float[Tensor, "bt n d"]:
         """`context`: image tokens of the first `seen` frames, or what attn2 projects them to; the others see zeros.
 
         `at_once`: frames that pass together through all but the temporal attention, None for all. `patterns`: of the
-        temporal attention, one for each clip; None: the block's own. `images`: image tokens for the temporal attention.
+        clips, for the temporal attention; None: the block's own for all.
         """
         keys, values = context if isinstance(context, KeysValues) else self.attn2.project(context)
         tokens = in_parts(self._look, at_once, tokens, keys, values, skip)
         if hasattr(self, "temporal"):
-            tokens = self._across_frames(tokens, frames, patterns, images)
+            tokens = self._across_frames(tokens, frames, patterns)
         return in_parts(self._feed_forward, at_once, tokens)
 
     def _look(self, tokens: Tensor, keys: Tensor, values: Tensor, skip: Tensor | None) -> Float[Tensor, "bt n d"]:
@@ -90,16 +89,12 @@ class Block(nn.Module):
         return tokens + part(self.norm3(tokens))
 
     def _across_frames(
-        self,
-        tokens: Float[Tensor, "bt n d"],
-        frames: int,
-        patterns: tuple[Pattern, ...] | None = None,
-        images: Float[Tensor, "b t s x"] | None = None,
+        self, tokens: Float[Tensor, "bt n d"], frames: int, patterns: ClipPatterns | None = None
     ) -> Float[Tensor, "bt n d"]:
         """Temporal attention over the latent tokens; the time token, first in every frame, stays out."""
         first, latent = tokens[:, :1], tokens[:, 1:]
         clip = rearrange(latent, "(b t) p d -> b t p d", t=frames)
-        clip = clip + self.temporal(self.norm_temporal(clip), patterns, images)
+        clip = clip + self.temporal(self.norm_temporal(clip), patterns)
         return torch.cat([first, rearrange(clip, "b t p d -> (b t) p d")], dim=1)
 
 

@@ -9,12 +9,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from sculpt4d.attention.adaptive import MotionPattern
-from sculpt4d.attention.joint import JointPattern
-from sculpt4d.attention.patterns import Pattern
+from sculpt4d.attention.patterns import ClipPatterns, Pattern
 from sculpt4d.model.block import Block
 from sculpt4d.model.layers import EPS, KeysValues, TemporalAttention, TimeEmbedding
-from sculpt4d.model.motion import token_change
 
 TEMPORAL = ("norm_temporal.", "temporal.")  # what a 4D block adds to the base
 
@@ -35,14 +32,13 @@ class FinalLayer(nn.Module):
 class ProjectedContext:
     """What the cross-attention of every block reads of the image tokens, (b t) frames.
 
-    The full size keeps 11 MB a frame and block in 16 bits: 3.8 GB for a clip of 16 frames. `patterns`: of the temporal
-    attention, where they depend on the clip. `images`: the image tokens themselves, where temporal layers see them.
+    The full size keeps 11 MB a frame and block in 16 bits: 3.8 GB for a clip of 16 frames. `patterns`: what
+    the temporal attention needs of the clips; None in the 3D base.
     """
 
     blocks: tuple[KeysValues, ...]
     frames: int  # of a clip
-    patterns: tuple[Pattern, ...] | None = None
-    images: Float[Tensor, "b t s x"] | None = None
+    patterns: ClipPatterns | None = None
 
 
 class Denoiser(nn.Module):
@@ -114,11 +110,12 @@ class Denoiser(nn.Module):
         tokens = self.x_embedder(self._as_weights(rearrange(latents, "b t p c -> (b t) p c")))
         time_token = repeat(self.t_embedder(time), "b 1 d -> (b t) 1 d", t=frames)
         tokens = torch.cat([time_token.to(tokens.dtype), tokens], dim=1)
-        patterns, images = self._patterns(context, len(latents)), self._images(context, len(latents))
+        known = self._patterns(context)
+        patterns = None if known is None else known.expand(len(latents))
         stack: list[Tensor] = []
         for index, (block, seen) in enumerate(zip(self.blocks, self._seen(context, latents), strict=True)):
             skip = stack.pop() if index > self.depth // 2 else None
-            inputs = (tokens, seen, frames, skip, self.frames_at_once, patterns, images)
+            inputs = (tokens, seen, frames, skip, self.frames_at_once, patterns)
             again = self.recompute and torch.is_grad_enabled()
             tokens = checkpoint(block, *inputs, use_reentrant=False) if again else block(*inputs)
             if index < self.depth // 2:
@@ -130,9 +127,7 @@ class Denoiser(nn.Module):
         """Stands for the context in every `forward`: it changes with the clip, not with the flow time."""
         rows = self._as_weights(rearrange(context, "b t s x -> (b t) s x"))
         blocks = (block.attn2.project(rows) for block in self.blocks)  # type: ignore[union-attr, operator]
-        clips = len(context)
-        known = self._patterns(context, clips), self._images(context, clips)
-        return ProjectedContext(tuple(blocks), context.shape[1], *known)
+        return ProjectedContext(tuple(blocks), context.shape[1], self._patterns(context))
 
     def save_memory(self) -> None:
         """Generation takes frames, and heads of the temporal attention, one by one; the results are the same."""
@@ -154,32 +149,11 @@ class Denoiser(nn.Module):
             return context.blocks
         return [self._as_weights(rearrange(context, "b t s x -> (b t) s x"))] * self.depth
 
-    def _patterns(self, context: Tensor | ProjectedContext | None, clips: int) -> tuple[Pattern, ...] | None:
-        """A pattern for each clip where it depends on the clip; clips without a context have that of no knowledge."""
-        if not isinstance(self.pattern, MotionPattern | JointPattern):
-            return None
-        known: tuple[Pattern, ...]
+    def _patterns(self, context: Tensor | ProjectedContext | None) -> ClipPatterns | None:
+        """Patterns of the clips with this context; None in the 3D base."""
         if isinstance(context, ProjectedContext):
-            known = context.patterns or ()
-        elif context is None:
-            known = ()
-        elif isinstance(self.pattern, MotionPattern):
-            known = self.pattern.for_clips(token_change(context))
-        else:  # training drops the context of a clip by zeros
-            told = context.flatten(1).any(dim=1).tolist()
-            known = tuple(self.pattern if seeing else self.pattern.blind for seeing in told)
-        other = self.pattern.schedule if isinstance(self.pattern, MotionPattern) else self.pattern.blind
-        return (*known, *(other for _ in range(clips - len(known))))
-
-    def _images(self, context: Tensor | ProjectedContext | None, clips: int) -> Float[Tensor, "b t s x"] | None:
-        """Image tokens for temporal layers that see them, zeros for clips without a context; None for all other."""
-        if not isinstance(self.pattern, JointPattern) or context is None:
-            return None
-        if isinstance(context, ProjectedContext):
-            assert context.images is not None
-            context = context.images
-        images = self._as_weights(context)
-        return torch.cat([images, images.new_zeros(clips - len(images), *images.shape[1:])])
+            return context.patterns
+        return None if self.pattern is None else self.pattern.for_clips(context)
 
     def _as_weights(self, values: Tensor) -> Tensor:
         """In the type of the weights, unless autocast chooses types itself."""

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sculpt4d.attention.backends import attend
-from sculpt4d.attention.joint import JointPattern
-from sculpt4d.attention.patterns import Pattern
+from sculpt4d.attention.patterns import ClipPatterns, Pattern
 from sculpt4d.attention.rope import rotate
 
 EPS = 1e-6  # of every block norm and every query/key norm of the base model
@@ -85,7 +84,8 @@ class TemporalAttention(SelfAttention):
 
     Queries and keys are rotated by the frame index. The output projection starts at zero, so that a new layer
     leaves the 3D model unchanged. `heads_at_once`: heads that attend together when no gradient is wanted, None for
-    all; fewer need less memory. Under a `JointPattern` image tokens of width `context_width` are among the keys.
+    all; fewer need less memory. If the pattern joins image tokens to the
+    keys, they have width `context_width`.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class TemporalAttention(SelfAttention):
         context_width: int | None = None,
     ) -> None:
         super().__init__(width, heads, qkv_bias=qkv_bias)
-        if isinstance(pattern, JointPattern):
+        if pattern.joins_images:
             if context_width is None:
                 raise ValueError(f"{pattern} joins image tokens to the keys: give context_width, their channels")
             self.image_proj = nn.Linear(context_width, width)
@@ -111,22 +111,19 @@ class TemporalAttention(SelfAttention):
     def forward(  # type: ignore[override]
         self,
         tokens: Float[Tensor, "b t p d"],
-        patterns: tuple[Pattern, ...] | None = None,
-        images: Float[Tensor, "b t s x"] | None = None,
+        patterns: ClipPatterns | None = None,
     ) -> Float[Tensor, "b t p d"]:
-        """`patterns`: one for each clip, where they depend on the clip; None: the layer's own for all.
-
-        images: image tokens that a `JointPattern` puts among the keys.
-        """
+        """`patterns`: of exactly these clips, with the image tokens that join the keys; None: the layer's own."""
         frames = tokens.shape[1]
         flat = rearrange(tokens, "b t p d -> b (t p) d")
         q, (k, v) = self.queries(flat), self.project(flat)
         q, k = (self._turn(x, frames) for x in (q, k))
-        if images is not None:
-            known = self.image_norm(self.image_proj(rearrange(images, "b t s x -> b (t s) x")))
+        if patterns is not None and patterns.images is not None:
+            images = rearrange(patterns.images, "b t s x -> b (t s) x").to(self.image_proj.weight.dtype)
+            known = self.image_norm(self.image_proj(images))
             more = self.project(known)
             k, v = torch.cat([k, self._turn(more.keys, frames)], dim=2), torch.cat([v, more.values], dim=2)
-        out = self._among_frames(q, k, v, patterns or self.pattern, frames)
+        out = self._among_frames(q, k, v, self.pattern if patterns is None else patterns.pattern, frames)
         out = self.out_proj(rearrange(out, "b h n k -> b n (h k)"))
         return rearrange(out, "b (t p) d -> b t p d", t=frames)
 

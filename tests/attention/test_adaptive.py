@@ -13,7 +13,6 @@ from sculpt4d.attention.adaptive import MotionPattern, PairwisePattern, ranked, 
 from sculpt4d.attention.backends import BACKENDS, attend, choose
 from sculpt4d.attention.patterns import StridedPattern
 from sculpt4d.attention.plan import plan
-from sculpt4d.attention.reference import hides_nothing
 
 from .judge import assert_exact, heads, written_out
 from .test_backends import stand_in
@@ -29,7 +28,7 @@ CLOCKS = st.lists(st.floats(0.1, 9), min_size=0, max_size=8).map(lambda steps: n
 
 
 def of_clip(changes: list[float], pattern: MotionPattern = MOTION) -> PairwisePattern | StridedPattern:
-    return pattern.for_clips(torch.tensor([changes], dtype=torch.float64))[0]
+    return pattern.by_change(torch.tensor([changes], dtype=torch.float64))[0]
 
 
 def table(pattern: PairwisePattern | StridedPattern, frames: int) -> np.ndarray:
@@ -111,10 +110,10 @@ def test_motion_that_is_twice_as_large_everywhere_is_the_same_but_for_the_floor(
 
 def test_every_clip_of_a_batch_has_its_own_and_few_frames_have_no_choice():
     batch = torch.stack([torch.ones(7), torch.arange(7.0), torch.arange(7.0).flip(0), torch.zeros(7)])
-    even, later, earlier, still = MOTION.for_clips(batch)
+    even, later, earlier, still = MOTION.by_change(batch)
     assert even == still == StridedPattern(block_size=2) and len({even, later, earlier}) == 3
     for frames in (1, 2, 3):
-        assert MOTION.for_clips(torch.rand(2, frames - 1)) == (MOTION.schedule,) * 2
+        assert MOTION.by_change(torch.rand(2, frames - 1)) == (MOTION.schedule,) * 2
 
 
 @settings(max_examples=100, deadline=None)
@@ -229,7 +228,7 @@ def test_a_backend_is_measured_once_for_all_clips():
 def test_what_hides_nothing_is_told_from_the_strides_as_from_the_mask(schedule, clock, blocks):
     pattern = ranked(schedule, clock)
     seen = bool(pattern.mask(len(clock), blocks).all())
-    assert hides_nothing(pattern, len(clock), blocks * schedule.block_size) == seen
+    assert pattern.hides_nothing(len(clock), blocks * schedule.block_size) == seen
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from sculpt4d.attention import backends, block_sparse, flex
 from sculpt4d.attention.backends import BACKENDS, Case, attend, choose
-from sculpt4d.attention.patterns import PackedPattern, RadialPattern, SameTokenPattern, StridedPattern
-from sculpt4d.attention.reference import hides_nothing, token_mask
+from sculpt4d.attention.patterns import PackedPattern, Pattern, RadialPattern, SameTokenPattern, StridedPattern
+from sculpt4d.attention.reference import token_mask
 
 from .judge import assert_exact, heads, written_out
 
@@ -35,7 +35,7 @@ PATTERNS = [
 MASKS = [pattern for pattern in PATTERNS if isinstance(pattern, StridedPattern | RadialPattern)]
 
 
-class Blind:
+class Blind(Pattern):
     """A pattern of a user's own in which the last block of every frame sees nothing."""
 
     def mask(self, frames, blocks):
@@ -311,4 +311,4 @@ def test_what_hides_nothing_is_told_from_the_strides_as_from_the_mask(
     strides: list[int], anchor: bool, frames: int, blocks: int
 ):
     pattern = StridedPattern(strides, anchor, 2)
-    assert hides_nothing(pattern, frames, 2 * blocks) == bool(pattern.mask(frames, blocks).all())
+    assert pattern.hides_nothing(frames, 2 * blocks) == bool(pattern.mask(frames, blocks).all())

@@ -10,8 +10,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from sculpt4d.attention.backends import attend
-from sculpt4d.attention.joint import JointPattern
-from sculpt4d.attention.patterns import StridedPattern
+from sculpt4d.attention.patterns import JointPattern, StridedPattern
 from sculpt4d.model.denoiser import Denoiser, is_temporal, reset_temporal
 from sculpt4d.sampler import Euler
 
@@ -74,8 +73,8 @@ def test_the_picture_of_every_frame_reaches_every_frame_through_the_temporal_lay
 def test_image_tokens_are_ordered_by_frame():
     model = denoiser().blocks[0].temporal
     tokens, _, images = torch.randn(1, 3, 6, 32), 0, clip(1)[2]
-    swapped = model(tokens, (JointPattern(),), images.flip(1))
-    assert not torch.allclose(model(tokens, (JointPattern(),), images), swapped, atol=1e-3)
+    swapped = model(tokens, JointPattern().for_clips(images.flip(1)))
+    assert not torch.allclose(model(tokens, JointPattern().for_clips(images)), swapped, atol=1e-3)
 
 
 @torch.no_grad()

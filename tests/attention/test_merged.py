@@ -131,7 +131,7 @@ def test_the_operator_keeps_the_rules_of_the_compiler():
     torch.library.opcheck(torch.ops.sculpt4d.merged_attention.default, (q, k, v, [1, 2, 3], True, 2, "strided", 3))
     table = [1, 2, 1, 1, 4, 1, 1, 2, 2]
     torch.library.opcheck(torch.ops.sculpt4d.merged_attention.default, (q, k, v, table, False, 2, "pairwise", 3))
-    k, v = (PackedPattern((1, 2), block_size=2).pool(x).detach().requires_grad_() for x in (k, v))
+    k, v = (PackedPattern((1, 2), block_size=2).keys(x, 24).detach().requires_grad_() for x in (k, v))
     torch.library.opcheck(torch.ops.sculpt4d.merged_attention.default, (q, k, v, [1, 2], True, 2, "packed", 3))
 
 

@@ -132,7 +132,7 @@ def test_packed_queries_see_exactly_one_level_of_every_frame(strides, anchor):
 
 def test_packed_keys_are_averages_in_the_column_order_of_the_mask():
     tokens = torch.arange(8.0).view(1, 1, 8, 1)
-    pooled = PackedPattern((1, 2), anchor=True, block_size=1).pool(tokens)
+    pooled = PackedPattern((1, 2), anchor=True, block_size=1).keys(tokens, tokens.shape[2])
     assert pooled.flatten().tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 0.5, 2.5, 4.5, 6.5]
 
 

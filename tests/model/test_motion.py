@@ -6,11 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from sculpt4d.attention.adaptive import MotionPattern, PairwisePattern
+from sculpt4d.attention.adaptive import MotionPattern, PairwisePattern, token_change
 from sculpt4d.attention.patterns import Pattern, StridedPattern
 from sculpt4d.model.condition import drop_context
 from sculpt4d.model.denoiser import Denoiser
-from sculpt4d.model.motion import token_change
 from sculpt4d.sampler import Euler
 
 MOTION = MotionPattern(block_size=2)
@@ -74,7 +73,7 @@ def test_every_clip_of_a_batch_has_the_mask_of_its_own_motion():
     for n in range(3):
         alone = model(latents[[n]], time[[n]], contexts[[n]])
         torch.testing.assert_close(together[[n]], alone, atol=1e-5, rtol=0)
-        pattern = MOTION.for_clips(token_change(contexts[[n]]))[0]
+        pattern = MOTION.for_clips(contexts[[n]]).known[0]
         fixed = denoiser(pattern)(latents[[n]], time[[n]], contexts[[n]])  # the clip's mask as if it were anyone's
         torch.testing.assert_close(alone, fixed, atol=1e-5, rtol=0)
 
@@ -110,8 +109,9 @@ def test_motion_is_that_of_the_images_whatever_the_latents_and_the_time_are():
     for seed in range(2):
         torch.manual_seed(seed)
         model(torch.randn(1, FRAMES, LATENTS, 4), torch.rand(1), LATE[None])
-    (pattern,) = seen[0]
-    assert isinstance(pattern, PairwisePattern) and set(seen) == {(pattern,)} and len(seen) == 6
+    (pattern,) = seen[0].known
+    assert isinstance(pattern, PairwisePattern) and len(seen) == 6
+    assert {patterns.known for patterns in seen} == {(pattern,)}
 
 
 def test_recomputed_blocks_give_the_same_gradients():
@@ -134,8 +134,9 @@ def test_a_layer_alone_asks_for_the_clips_pattern():
         model.blocks[0].temporal(torch.randn(1, FRAMES, LATENTS, 16))
 
 
-def test_a_model_of_one_mask_is_given_no_patterns():
+def test_a_model_of_one_mask_has_it_for_all_clips():
     model, seen = denoiser(StridedPattern(block_size=2)), []
     model.blocks[0].temporal.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[1]))
     model(*clips(1), LATE[None])
-    assert seen == [None] and model.project(LATE[None]).patterns is None
+    assert [patterns.pattern for patterns in seen] == [model.pattern] and seen[0].images is None
+    assert model.project(LATE[None]).patterns.pattern == model.pattern

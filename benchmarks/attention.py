@@ -1,6 +1,6 @@
 """All backends beside dense attention of the same shape, in turns in one process.
 
-python -m sculpt4d.attention.benchmark --frames 16 --tokens 1024 --block 32 --heads 2 --width 64 --dtype fp32 --backward
+python -m benchmarks.attention --frames 16 --tokens 1024 --block 32 --heads 2 --width 64 --dtype fp32 --backward
 
 `ratio` is time over that of dense unmasked attention (the fastest that PyTorch has for the shape); `efficiency` is
 density / ratio, 1 when every product that is left out is a product saved; `error` is absolute against float64, in half
@@ -22,13 +22,12 @@ from hydra.utils import instantiate
 from rich.console import Console
 from rich.table import Table
 
-from sculpt4d.attention.adaptive import MotionPattern, speeding_up
 from sculpt4d.attention.backends import BACKENDS, Case
 from sculpt4d.attention.comparison import DTYPES, compare, messages
 from sculpt4d.attention.patterns import Pattern
 from sculpt4d.attention.plot import draw
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
+CONF = Path(__file__).resolve().parents[1] / "conf"
 PLOTTED = (4, 8, 16, 32, 64)  # frames
 COUNTS = ("frames", "tokens", "heads", "width", "block", "rounds", "threads")
 
@@ -53,8 +52,9 @@ def run(options: argparse.Namespace) -> None:
     reports = {}
     for frames in PLOTTED if options.plot else (options.frames,):
         shape = (frames, options.tokens, options.heads, options.width)
-        shown = speeding_up(pattern.schedule, frames) if isinstance(pattern, MotionPattern) else pattern
-        reports[frames] = compare(Case(shown, *shape, dtype, device, options.backward), names, options.rounds)
+        reports[frames] = compare(
+            Case(pattern.typical(frames), *shape, dtype, device, options.backward), names, options.rounds
+        )
     if options.plot:
         title = f"{options.pattern}, {options.tokens} tokens a frame, {options.dtype}, {device.type}"
         draw(options.plot, reports, title)
@@ -99,7 +99,7 @@ def _tensors(memory: float | None) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m sculpt4d.attention.benchmark", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.attention", description=__doc__)
     parser.add_argument("--frames", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=4096, help="of a frame")
     parser.add_argument("--block", type=int, default=128, help="tokens of a block")

@@ -6,9 +6,10 @@ import pytest
 import torch
 from PIL import Image
 
-from sculpt4d.attention import backends, benchmark, comparison
+from benchmarks import attention as benchmark
+from sculpt4d.attention import backends, comparison
 from sculpt4d.attention.backends import BACKENDS, Case
-from sculpt4d.attention.measure import error, extra_memory, inputs, visible, work
+from sculpt4d.attention.measure import error, extra_memory, inputs, work
 from sculpt4d.attention.patterns import PackedPattern, RadialPattern, SameTokenPattern, StridedPattern
 from sculpt4d.attention.plot import curves
 from sculpt4d.attention.reference import token_mask
@@ -79,7 +80,7 @@ def test_the_error_sees_gradients():
 @pytest.mark.parametrize("pattern", PATTERNS, ids=str)
 def test_the_keys_of_a_few_queries_are_rows_of_the_mask(pattern):
     rows = torch.tensor([0, 7, 24, 50, 119])
-    assert torch.equal(visible(pattern, 5, 24, rows), token_mask(pattern, 5, 24, CPU)[rows])
+    assert torch.equal(pattern.visible(rows, 5, 24), token_mask(pattern, 5, 24, CPU)[rows])
 
 
 def test_memory_counts_what_lives_at_once():
