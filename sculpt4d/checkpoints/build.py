@@ -195,10 +195,11 @@ def _fill(module: nn.Module, plans: Sequence[_Plan], progress: Progress | None) 
 
 def _agree(told: str, part: WeightPart, expected: Mapping[str, Any]) -> None:
     """Raises ValueError when our own file says that it was trained with something else."""
-    for key in identity.disagreeing(part.description, expected) if part.description is not None else ():
-        trained, wanted = (
-            identity.told(identity.pattern_value(side.get(key))) for side in (part.description, expected)
-        )
+    description = part.description
+    if description is None:
+        return
+    for key in identity.disagreeing(description, expected):
+        trained, wanted = (identity.told(identity.pattern_value(side.get(key))) for side in (description, expected))
         raise ValueError(
             f"{told} was trained with {key}={trained}, but {key}={wanted} is configured: choose "
             f"{key}={trained}, or weights that were trained so"
