@@ -61,7 +61,7 @@ def test_imports_point_down(path: Path):
 
 
 def test_nothing_in_the_package_imports_scripts_or_experiments():
-    scripts = {path.stem for path in ROOT.glob("*.py")} | {"experiments", "tests"}
+    scripts = {path.stem for path in ROOT.glob("*.py")} | {"experiments", "benchmarks", "tests"}
     for path in MODULES:
         assert not {name.split(".")[0] for name in imported(path)} & scripts, path
 

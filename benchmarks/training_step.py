@@ -1,6 +1,6 @@
 """What one training step of the temporal layers costs with each attention backend, and that all give one loss.
 
-python -m experiments.training_step --frames 8 16 32 --backends reference,merged experiment=demo
+python -m benchmarks.training_step --frames 8 16 32 --backends reference,merged experiment=demo
 
 Backends step in turns from the same weights on the same batches, random latents and pictures of the model's sizes. On
 the CPU seconds are process time of one thread, medians over the steps after the first.
@@ -42,7 +42,7 @@ class Course:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    found = argparse.ArgumentParser("python -m experiments.training_step", description=__doc__)
+    found = argparse.ArgumentParser("python -m benchmarks.training_step", description=__doc__)
     found.formatter_class = argparse.RawDescriptionHelpFormatter
     found.add_argument("overrides", nargs="*", help="of conf/train.yaml; experiment=demo without any")
     found.add_argument("--frames", type=int, nargs="+", default=[8, 16, 32])

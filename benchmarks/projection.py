@@ -1,6 +1,6 @@
 """What projection does to carried points: error against the animated surface, motion that is not there, and time.
 
-python -m experiments.projection_error Fox.glb MorphStressTest.glb [--synthetic quadruped] [--frames 4] [--grid-res 256]
+python -m benchmarks.projection Fox.glb MorphStressTest.glb [--synthetic quadruped] [--frames 4] [--grid-res 256]
 The animated mesh itself is the truth; points on inner parts, which no projection can place, are left out. Lengths in
 cells of the grid, angles in degrees, processor seconds of one core.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
-from experiments.prepare_speed import SEED, THREADS
+from benchmarks.prepare_speed import SEED, THREADS
 from experiments.table import Table, markdown
 from sculpt4d.data.glb import read_animation
 from sculpt4d.data.sampling import Placed, draw, place
@@ -36,7 +36,7 @@ HEADER = (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the table."""
-    found = argparse.ArgumentParser("python -m experiments.projection_error", description=__doc__)
+    found = argparse.ArgumentParser("python -m benchmarks.projection", description=__doc__)
     found.formatter_class = argparse.RawDescriptionHelpFormatter
     found.add_argument("files", nargs="*", type=Path)
     found.add_argument("--synthetic", nargs="*", default=["quadruped"], help="families that are made and measured")

@@ -30,7 +30,7 @@ MODES = {
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    found = argparse.ArgumentParser("python -m experiments.long_clips", description=__doc__)
+    found = argparse.ArgumentParser("python -m benchmarks.long_clips", description=__doc__)
     found.formatter_class = argparse.RawDescriptionHelpFormatter
     found.add_argument("--frames", type=int, nargs="+", default=[16, 32, 64, 128])
     found.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
@@ -52,7 +52,7 @@ def main() -> None:
     cases = [(frames, mode) for mode in given.modes for frames in given.frames]
     rows = []
     for frames, mode in track(cases, "measuring"):
-        command = [sys.executable, "-m", "experiments.long_clips", *sys.argv[1:], "--row", json.dumps([frames, mode])]
+        command = [sys.executable, "-m", "benchmarks.long_clips", *sys.argv[1:], "--row", json.dumps([frames, mode])]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             rows.append((MODES[mode], str(frames), *["failed"] * 3, done.stderr.strip().splitlines()[-1][:80]))

@@ -1,6 +1,6 @@
 """Minutes that an object takes at the paper's settings, stage by stage, beside a plain dense pipeline in the same run.
 
-python -m experiments.prepare_speed Fox.glb MorphStressTest.glb [--synthetic quadruped] [--frames 32] [--dense-frames 1]
+python -m benchmarks.prepare_speed Fox.glb MorphStressTest.glb [--synthetic quadruped] [--frames 32] [--dense-frames 1]
 Processor time of one core. Plain: the distance of all 257^3 nodes, one label, one marching cubes, closest points in the
 order they come; of a few frames, whose mean stands for all. The other stages are shared.
 """
@@ -38,7 +38,7 @@ SEED = 1  # of the synthetic object
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    found = argparse.ArgumentParser("python -m experiments.prepare_speed", description=__doc__)
+    found = argparse.ArgumentParser("python -m benchmarks.prepare_speed", description=__doc__)
     found.formatter_class = argparse.RawDescriptionHelpFormatter
     found.add_argument("files", nargs="*", type=Path)
     found.add_argument("--synthetic", nargs="*", default=["quadruped"], help="families that are made and measured")
