@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from rich.progress import track
 
-from experiments.table import Table, markdown
+from experiments.report import Table, markdown
 from sculpt4d.attention.patterns import StridedPattern
 from sculpt4d.model.denoiser import Denoiser
 

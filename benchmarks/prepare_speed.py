@@ -20,7 +20,7 @@ from rich.progress import track
 from scipy import ndimage
 from skimage.measure import marching_cubes
 
-from experiments.table import Table, markdown
+from experiments.report import Table, markdown
 from sculpt4d.data import store
 from sculpt4d.data.asset import Job, PrepareSettings, prepare_object
 from sculpt4d.data.glb import read_animation

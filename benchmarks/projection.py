@@ -17,7 +17,7 @@ import numpy as np
 from rich.progress import track
 
 from benchmarks.prepare_speed import SEED, THREADS
-from experiments.table import Table, markdown
+from experiments.report import Table, markdown
 from sculpt4d.data.glb import read_animation
 from sculpt4d.data.sampling import Placed, draw, place
 from sculpt4d.data.stages import StageClock

@@ -18,7 +18,7 @@ from hydra import compose, initialize_config_dir
 from rich.progress import track
 from torch.optim.lr_scheduler import LRScheduler
 
-from experiments.table import FORMATS, Table
+from experiments.report import FORMATS, Table
 from sculpt4d.attention.timing import seconds
 from sculpt4d.training.module import FlowModule
 from sculpt4d.training.run import build_module

@@ -7,9 +7,9 @@ import numpy as np
 from scipy.stats import t as student
 
 from experiments.budgets import budget
-from experiments.comparison import GEOMETRIC, LOSS, NONE, TEMPORAL, Comparison
+from experiments.compare import GEOMETRIC, LOSS, NONE, TEMPORAL, Comparison
+from experiments.report import Cell, Figure, Table
 from experiments.rows import Row, standard_error
-from experiments.table import Cell, Figure, Table
 
 CONFIDENCE = 0.95
 

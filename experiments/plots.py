@@ -14,7 +14,7 @@ import numpy as np
 
 from experiments import table_a1_masks, table_a4_length
 from experiments.chart import Panel, Point, Series, draw
-from experiments.comparison import GEOMETRIC, Comparison, choose
+from experiments.compare import GEOMETRIC, Comparison, choose
 from experiments.present import unshown
 from experiments.results import ROOT, default_sources, read_runs
 from experiments.rows import Row, standard_error

@@ -5,10 +5,10 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from experiments.comparison import Comparison, beside, choose, left_out
+from experiments.compare import Comparison, beside, choose, left_out
 from experiments.differences import differences
+from experiments.report import FORMATS, Table, add_styles
 from experiments.results import Run, default_sources, read_runs
-from experiments.table import FORMATS, Table, add_styles
 from experiments.wandb_run import add_wandb, log_tables
 
 LISTED = 4  # reasons in a line

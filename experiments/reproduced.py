@@ -11,11 +11,11 @@ from pathlib import Path
 from scipy.stats import t as student
 
 from experiments.budgets import budget, differing, refuse_budgets
-from experiments.comparison import GEOMETRIC, NONE
+from experiments.compare import GEOMETRIC, NONE
 from experiments.differences import CONFIDENCE
+from experiments.report import FORMATS, Cell, Table, add_styles
 from experiments.results import read_runs
 from experiments.rows import Row, refuse_mixed, rows_of
-from experiments.table import FORMATS, Cell, Table, add_styles
 
 OTHER_BASE = "not compared: another base"
 BASES = (

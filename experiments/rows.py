@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from experiments.budgets import differing as other_budget
+from experiments.report import Figure
 from experiments.results import Run
-from experiments.table import Figure
 from sculpt4d.evaluation.objects import differing as other_objects
 from sculpt4d.training.recipe import flat
 

@@ -6,8 +6,8 @@ python -m experiments.table_a1_compute [--csv | --latex]     seconds, no GPU, no
 from collections.abc import Sequence
 
 from experiments import table_a1_masks
-from experiments.full_size import CONF, FULL, TERA, config, evaluation, kept, tera
-from experiments.table import Table, show
+from experiments.compute import CONF, FULL, TERA, config, evaluation, kept, tera
+from experiments.report import Table, show
 from sculpt4d.evaluation.published import COMPONENTS
 
 PUBLISHED = {  # "PFLOPs" at 16 frames

@@ -5,7 +5,7 @@ python train.py sweep=masks && python -m experiments.table_a1_masks [SOURCE ...]
 
 from collections.abc import Sequence
 
-from experiments.comparison import COMPUTE, GEOMETRIC, LOSS, TEMPORAL, Comparison, Entry
+from experiments.compare import COMPUTE, GEOMETRIC, LOSS, TEMPORAL, Comparison, Entry
 from experiments.present import present
 from sculpt4d.evaluation.published import MASKS
 

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments import full_size
-from experiments.full_size import FULL, OURS, TERA, config, evaluation, kept, tera
-from experiments.table import Table, show
+from experiments import compute as full_size
+from experiments.compute import FULL, OURS, TERA, config, evaluation, kept, tera
+from experiments.report import Table, show
 from sculpt4d.compute import Evaluation, Sampling, count_sampling
 from sculpt4d.evaluation.published import COMPUTE
 

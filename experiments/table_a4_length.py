@@ -5,7 +5,7 @@ python train.py sweep=length && python -m experiments.table_a4_length [SOURCE ..
 
 from collections.abc import Sequence
 
-from experiments.comparison import GEOMETRIC, TEMPORAL, Comparison, Entry
+from experiments.compare import GEOMETRIC, TEMPORAL, Comparison, Entry
 from experiments.present import present
 from sculpt4d.evaluation.published import LENGTH
 

@@ -6,7 +6,7 @@ python -m experiments.table_components [SOURCE ...] [--csv | --latex] [--wandb F
 
 from collections.abc import Sequence
 
-from experiments.comparison import COMPUTE, GEOMETRIC, TEMPORAL, Comparison, Entry
+from experiments.compare import COMPUTE, GEOMETRIC, TEMPORAL, Comparison, Entry
 from experiments.present import present
 from sculpt4d.evaluation.published import COMPONENTS
 

@@ -9,7 +9,7 @@ with clips of ours that were measured the same way (python generate.py, then pre
 
 from collections.abc import Sequence
 
-from experiments.comparison import GEOMETRIC, TEMPORAL, Comparison, Entry
+from experiments.compare import GEOMETRIC, TEMPORAL, Comparison, Entry
 from experiments.present import present
 from sculpt4d.evaluation.published import MAIN
 

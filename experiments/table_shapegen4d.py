@@ -6,7 +6,7 @@ python -m experiments.table_shapegen4d [SOURCE ...] [--csv | --latex] [--wandb F
 
 from collections.abc import Sequence
 
-from experiments.comparison import GEOMETRIC, TEMPORAL, Comparison, Entry
+from experiments.compare import GEOMETRIC, TEMPORAL, Comparison, Entry
 from experiments.present import present
 from sculpt4d.evaluation.published import SHAPEGEN4D
 

@@ -6,7 +6,7 @@ python -m experiments.table_shapegen4d_rendering SOURCE ... [--csv | --latex] [-
 
 from collections.abc import Sequence
 
-from experiments.comparison import APPEARANCE_QUANTITIES, Comparison, Entry, generated
+from experiments.compare import APPEARANCE_QUANTITIES, Comparison, Entry, generated
 from experiments.present import present
 from sculpt4d.evaluation.published import SHAPEGEN4D_RENDERING
 

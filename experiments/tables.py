@@ -21,8 +21,8 @@ from experiments import (
     table_shapegen4d_rendering,
 )
 from experiments.present import tables_of, unshown
+from experiments.report import FORMATS, Table
 from experiments.results import ROOT, read_runs
-from experiments.table import FORMATS, Table
 from experiments.wandb_run import add_wandb, folder, log_tables
 from sculpt4d.data.files import write_text
 

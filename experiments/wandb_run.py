@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from experiments.table import Table, separated
+from experiments.report import Table, separated
 from sculpt4d.optional import require
 
 PROJECT = "sculpt4d"

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from experiments import full_size
+from experiments import compute as full_size
 from sculpt4d.attention import merged
 from sculpt4d.attention.adaptive import MotionPattern, PairwisePattern
 from sculpt4d.attention.backends import attend

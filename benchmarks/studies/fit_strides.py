@@ -26,7 +26,7 @@ from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from experiments.table import FORMATS, Table
+from experiments.report import FORMATS, Table
 from sculpt4d.attention.backends import BACKENDS
 from sculpt4d.attention.patterns import Pattern, StridedPattern
 from sculpt4d.attention.reference import reference

@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
-from experiments.table import FORMATS, Table
+from experiments.report import FORMATS, Table
 from sculpt4d.attention.adaptive import MotionPattern, PairwisePattern
 from sculpt4d.data.dataset import ClipSettings, holdout_clips
 from sculpt4d.evaluation.run import build_data

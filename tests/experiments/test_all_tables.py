@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from experiments import tables
+from experiments.report import Figure, Table, latex, markdown, separated
 from experiments.results import ROOT
-from experiments.table import Figure, Table, latex, markdown, separated
 from experiments.wandb_run import columns, log_tables
 
 Leave = Callable[..., Path]

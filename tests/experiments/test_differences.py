@@ -13,8 +13,8 @@ from scipy.stats import ttest_1samp
 from experiments import table_a1_masks, table_a4_length
 from experiments.differences import verdict
 from experiments.present import tables_of
+from experiments.report import Figure
 from experiments.rows import standard_error
-from experiments.table import Figure
 
 Leave = Callable[..., Path]
 MIRRORED = {"holds": "reversed", "reversed": "holds"}

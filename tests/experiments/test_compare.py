@@ -16,10 +16,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from experiments import table_a1_masks, table_a3_appearance, table_a4_length, table_main, table_shapegen4d
-from experiments.comparison import SEEDS, beside
+from experiments.compare import SEEDS, beside
 from experiments.present import tables_of
+from experiments.report import Figure, Table, comma_separated
 from experiments.results import ROOT, default_sources
-from experiments.table import Figure, Table, comma_separated
 from experiments.tables import COMPARISONS
 
 Leave = Callable[..., Path]

@@ -8,8 +8,9 @@ import sys
 
 import pytest
 
-from experiments import full_size, table_a1_compute, table_a2_compute
-from experiments.table import FORMATS, Table
+from experiments import compute as full_size
+from experiments import table_a1_compute, table_a2_compute
+from experiments.report import FORMATS, Table
 
 SUPPLEMENT_A2 = """
 8   84.5   123.2   68.6%  58.1%

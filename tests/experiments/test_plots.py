@@ -13,7 +13,7 @@ from PIL import Image, ImageColor, ImageDraw
 
 from experiments import plots, table_a1_masks, table_a4_length
 from experiments.chart import COLOURS, LEFT, SIDE, TOP, Panel, Point, Series, _Axes, draw, ticks
-from experiments.comparison import choose
+from experiments.compare import choose
 from experiments.results import read_runs
 
 Leave = Callable[..., Path]

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.budgets import budget, refuse_budgets
+from experiments.report import Cell, Figure, Table
 from experiments.results import ROOT, Run
 from experiments.rows import Row, refuse_mixed, rows_of
-from experiments.table import Cell, Figure, Table
 from sculpt4d.evaluation.published import GEOMETRY, Published
 
 SEEDS = (0, 1, 2)
