@@ -1,6 +1,6 @@
 """What the image tokens tell of a clip's motion, and how much of the mask of motion_adaptive follows from it.
 
-python -m benchmarks.studies.motion_signal [model=tiny data=folder data.root=DIR]     ten seconds for 14 held-out objects
+python -m benchmarks.studies.motion_signal [model=tiny data=folder data.root=DIR]   ten seconds for 14 held-out objects
 
 Motion is the mean way of the surface points from a frame to the next. A clip's variation is the deviation of its steps
 over their mean: 0 for a clip that moves evenly, in which there is nothing to adapt to.
