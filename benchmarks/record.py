@@ -4,9 +4,11 @@ results/benchmarks/<date>_<machine>.json holds the machine, the versions and a l
 one command with its seed and what it gave. Ratios are kept, not seconds alone: a shared machine changes both sides.
 """
 
-import json
+import argparse
 import platform
 import re
+import shlex
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
@@ -45,16 +47,16 @@ class Session:
     measurements: tuple[Measurement, ...]
 
 
-def record(measurement: Measurement, note: str, folder: Path = FOLDER) -> Path:
-    """Adds a measurement to today's file of this machine; it replaces an earlier one of the same command."""
+def record(measurement: Measurement, note: str) -> Path:
+    """Adds a measurement to today's file of this machine in `FOLDER`; it replaces one of the same command."""
     today, machine = date.today().isoformat(), {**hardware(), "cpu": cpu()}
     words = machine["gpu"] if machine["gpu"] != "none" else machine["cpu"]
     name = re.sub(r"[^a-z0-9]+", "-", str(words).lower()).strip("-")
-    path = folder / f"{today}_{name}.json"
+    path = FOLDER / f"{today}_{name}.json"
     known = read(path).measurements if path.is_file() else ()
     kept = [each for each in known if each.command != measurement.command]
     session = Session(today, machine, versions(), note, (*kept, measurement))
-    folder.mkdir(parents=True, exist_ok=True)
+    FOLDER.mkdir(parents=True, exist_ok=True)
     write_json(path, asdict(session))
     return path
 
@@ -70,6 +72,21 @@ def read(path: Path) -> Session:
         )
 
     return read_record(path, "a record of benchmarks", session)
+
+
+def add_record(parser: argparse.ArgumentParser) -> None:
+    """The option that keeps the result, as `record`: None, or a note."""
+    told = "add the result to results/benchmarks, with a note on what else was running"
+    parser.add_argument("--record", nargs="?", const="", metavar="NOTE", help=told)
+
+
+def command_line(module: str, arguments: Sequence[str] | None) -> str:
+    """The command that was given, without --record and its note."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if "--record" in given:
+        place = given.index("--record")
+        del given[place : place + 2]
+    return shlex.join(["python", "-m", module, *given])
 
 
 def table(sources: Sequence[Path] = ()) -> Table:

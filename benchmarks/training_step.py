@@ -18,6 +18,7 @@ from hydra import compose, initialize_config_dir
 from rich.progress import track
 from torch.optim.lr_scheduler import LRScheduler
 
+from benchmarks.record import Measurement, add_record, command_line, record
 from experiments.report import FORMATS, Table
 from sculpt4d.attention.timing import seconds
 from sculpt4d.training.module import FlowModule
@@ -51,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--steps", type=int, default=6)
     found.add_argument("--threads", type=int, default=1)
     found.add_argument("--device", default="cpu")
+    add_record(found)
     return found
 
 
@@ -75,6 +77,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     title = f"Seconds of a training step of {given.batch} clips: {sizes}, torch {torch.__version__}, {device.type}"
     header = ("frames", "backend", "seconds", "ratio", "largest relative difference of the loss")
     print(FORMATS["markdown"](Table(title, header, tuple(rows))))
+    if given.record is not None:
+        first, *_ = given.backends.split(",")
+        others = [row for row in rows if row[1] != first]
+        ratios = {f"{name} / {first}, seconds at {frames} frames": float(ratio) for frames, name, _, ratio, _ in others}
+        gaps = {
+            f"{name}, relative difference of the loss at {frames} frames": float(row[-1])
+            for frames, name, *row in others
+        }
+        line = command_line("benchmarks.training_step", arguments)
+        print(record(Measurement("training step", line, 0, ratios, gaps), given.record))
 
 
 def course(backend: str, frames: int, overrides: Sequence[str], device: torch.device) -> Course:

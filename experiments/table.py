@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from benchmarks import record
 from experiments.compare import Comparison, tables_of, unshown
 from experiments.compute import COUNTED, TITLES
 from experiments.evaluations import evaluations
@@ -29,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _add_counted(tables.add_parser(name, help=TITLES[name], description=TITLES[name]), makers)
     told = "Several metrics.json of evaluate.py side by side, and the 4D model against the per-frame baselines"
     _add_evaluations(tables.add_parser("evaluations", help=told, description=told))
+    told = "Benchmarks: ratios and figures of every file in results/benchmarks"
+    _add_benchmarks(tables.add_parser("benchmarks", help=told, description=told))
     given = parser.parse_args(arguments)
     try:
         given.show(given)
@@ -80,6 +83,11 @@ def _add_evaluations(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sources", nargs="+", type=Path, metavar="folder", help="that evaluate.py wrote")
     parser.add_argument("--without-paper", action="store_true", help="leave the published rows out")
     _finish(parser, show)
+
+
+def _add_benchmarks(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("sources", nargs="*", type=Path, metavar="source", help="files and folders of benchmarks")
+    _finish(parser, lambda given: print(FORMATS[given.style](record.table(given.sources))))
 
 
 def _finish(parser: argparse.ArgumentParser, show: Callable[[argparse.Namespace], None]) -> None:
