@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from experiments.report import Table
+from experiments.results import BENCHMARKS, ROOT
 from sculpt4d.data.files import write_json
 from sculpt4d.evaluation.provenance import hardware, versions
 from sculpt4d.evaluation.records import part, read_record
 
-FOLDER = Path(__file__).resolve().parents[1] / "results" / "benchmarks"
+FOLDER = ROOT / "results" / BENCHMARKS
 
 
 @dataclass(frozen=True)

@@ -70,3 +70,10 @@ def test_what_is_not_applicable_stays_so(sweep: Leave, evaluation: Leave):
     file.write_text(json.dumps(json.loads(file.read_text()) | {"mean": {"chamfer": float("nan")}}))
     assert str(read_runs([file])[0].mean) == str(swept.mean)
     assert str(dict(read_runs([evaluation("V2M4", NUMBERS)])[0].mean)) == "{'chamfer': 0.1, 'minutes': nan}"
+
+
+def test_records_of_benchmarks_beside_results_are_no_runs(sweep: Leave):
+    folder = sweep("masks", "full")
+    (folder / "benchmarks").mkdir()
+    (folder / "benchmarks" / "today.json").write_text('{"measurements": []}')
+    assert [run.variant for run in read_runs([folder])] == ["full"]
