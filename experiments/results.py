@@ -4,12 +4,13 @@ import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from sculpt4d.evaluation.objects import Objects, failures, read_objects
 from sculpt4d.evaluation.records import number, numbers, part, read_record
-from sculpt4d.identity import override_key
+from sculpt4d.identity import comparable, override_key
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = "benchmarks"  # the folder in results/ that holds no runs
@@ -74,6 +75,11 @@ class Run:
     def total(self) -> int:
         """Objects, measured and failed."""
         return self.objects + len(self.failed)
+
+    @cached_property
+    def compared(self) -> Mapping[str, Mapping[str, Any]]:
+        """`protocol` and `data` as what two runs are compared by; kept, as every pair of runs is."""
+        return {name: comparable(getattr(self, name), name) for name in ("protocol", "data")}
 
 
 def default_sources(sweeps: Iterable[str]) -> list[Path]:

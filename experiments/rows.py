@@ -13,7 +13,7 @@ from experiments.budgets import differing as other_budget
 from experiments.report import Figure
 from experiments.results import Run
 from sculpt4d.evaluation.objects import differing as other_objects
-from sculpt4d.identity import REPEATED, comparable
+from sculpt4d.identity import REPEATED
 
 RULES = ("protocol", "data", "frames", "named", "total")
 TOLD = {"protocol": "protocols", "frames": "numbers of frames", "total": "numbers of objects", "named": "objects"}
@@ -118,7 +118,7 @@ def measured_apart(mine: Run, theirs: Run, rule: str) -> str:
         return ""
     if not isinstance(first, Mapping):
         return f"{first} and {other}" if first != other else ""
-    sides = [comparable(side, rule) for side in (first, other)]
+    sides = [run.compared[rule] for run in (mine, theirs)]
     names = sides[0].keys() | sides[1].keys() if rule == "protocol" else sides[0].keys() & sides[1].keys()
     if not names and any(sides):
         return "nothing that both name"
