@@ -26,7 +26,7 @@ run: install ## train the temporal layers a little, evaluate against both baseli
 	$(BIN)/python evaluate.py $(HOLDOUT) baseline=per_frame output=$(DEMO)/evaluate/per_frame
 	$(BIN)/python evaluate.py $(HOLDOUT) baseline=per_frame_shared_noise output=$(DEMO)/evaluate/per_frame_shared_noise
 	$(BIN)/python generate.py input=data/synthetic/quadruped_holdout_0000 checkpoint=$(DEMO)/train output=$(DEMO)/clip overwrite=true
-	@$(BIN)/python -m sculpt4d.evaluation.report --without-paper $(DEMO)/evaluate/per_frame $(DEMO)/evaluate/per_frame_shared_noise $(DEMO)/evaluate/4d
+	@$(BIN)/python -m experiments.table evaluations --without-paper $(DEMO)/evaluate/per_frame $(DEMO)/evaluate/per_frame_shared_noise $(DEMO)/evaluate/4d
 	@echo
 	@echo "Look at:  $(DEMO)/clip/index.html         the generated clip, to orbit and play in a browser"
 	@echo "          $(DEMO)/clip/animated.glb       the same in Blender (File > Import > glTF)"

@@ -1,23 +1,20 @@
-"""Whether runs of one's own agree with others, such as the committed ones, within the error bars of both.
+"""Agreement of your own runs with others, such as the committed ones, within the error bars of both.
 
 python train.py sweep=masks && python -m experiments.reproduced runs/sweep/masks/results results/masks [--csv | --latex]
 """
 
 import argparse
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from scipy.stats import t as student
-
 from experiments.budgets import budget, differing, refuse_budgets
-from experiments.comparison import GEOMETRIC, NONE
-from experiments.differences import CONFIDENCE
+from experiments.compare import CONFIDENCE, GEOMETRY, NONE, Words, unpaired, verdict
+from experiments.report import FORMATS, Cell, Table, add_styles
 from experiments.results import read_runs
-from experiments.rows import Row, refuse_mixed, rows_of
-from experiments.table import FORMATS, Cell, Table, add_styles
+from experiments.rows import refuse_mixed, rows_of
 
 OTHER_BASE = "not compared: another base"
+AGREEMENT = Words("differs", "agrees", "differs", "one seed: no error", "not applicable")
 BASES = (
     "another base: the frozen weights below the temporal layers are others, so the figures are of other models and may "
     "rightly differ; runs above the same weights can be compared."
@@ -25,7 +22,7 @@ BASES = (
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints the table. Ends with status 1 when a variant differs, or is not compared as its base is another."""
+    """Prints the table. Ends with status 1 if a variant differs, or is not compared because its base is another."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("own", type=Path, help="result files of one's own runs")
     parser.add_argument("other", type=Path, help="those to compare with")
@@ -41,10 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def agreement(own: Path, other: Path) -> Table:
-    """A line for every variant of both and every quantity, and one for every variant that only one has.
+    """A line for every quantity of every variant in both, and one for every variant that only one side has.
 
-    Raises FileNotFoundError or ValueError for files that cannot be read, runs that were not trained and measured alike,
-    and when no variant is in both.
+    Raises FileNotFoundError or ValueError for files that cannot be read, for runs that were not trained and measured
+    alike, and when no variant is in both.
     """
     mine, theirs = (rows_of(read_runs([place])) for place in (own, other))
     shared = [name for name in mine if name in theirs]
@@ -55,9 +52,11 @@ def agreement(own: Path, other: Path) -> Table:
         refuse_mixed([mine[name], theirs[name]])
         refuse_budgets([*mine[name].runs, *theirs[name].runs], free=("frozen",))
         same = not differing(mine[name].first, theirs[name].first)
-        for quantity, heading in GEOMETRIC.items():
+        for quantity, heading in GEOMETRY.items():
             pair = mine[name].figure(quantity), theirs[name].figure(quantity)
-            lines.append((name, heading, *pair, verdict(mine[name], theirs[name], quantity) if same else OTHER_BASE))
+            gap = unpaired(mine[name].values(quantity), theirs[name].values(quantity))
+            word = verdict(gap, AGREEMENT)
+            lines.append((name, heading, *pair, word if same else OTHER_BASE))
     for place, rows, others in ((own, mine, theirs), (other, theirs, mine)):
         lines += [(name, *(NONE,) * 3, f"not compared: in {place} alone") for name in rows if name not in others]
     return Table(
@@ -71,20 +70,6 @@ def agreement(own: Path, other: Path) -> Table:
             *([BASES] if any(line[-1] == OTHER_BASE for line in lines) else []),
         ),
     )
-
-
-def verdict(mine: Row, theirs: Row, quantity: str) -> str:
-    """`agrees`, `differs`, or why neither can be said."""
-    first, second = mine.figure(quantity), theirs.figure(quantity)
-    freedom = len(mine.runs) + len(theirs.runs) - 2
-    if math.isnan(first.value - second.value):
-        return "not applicable"
-    if first.value == second.value:
-        return "agrees"
-    if min(len(mine.runs), len(theirs.runs)) < 2:
-        return "one seed: no error"
-    reach = float(student.ppf((1 + CONFIDENCE) / 2, freedom)) * math.hypot(first.error, second.error)
-    return "agrees" if abs(first.value - second.value) <= reach else "differs"
 
 
 if __name__ == "__main__":

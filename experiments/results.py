@@ -1,30 +1,51 @@
-"""Result files: what a sweep leaves for each run (`<variant>_seed<k>.json`), and the metrics.json of evaluate.py."""
+"""Result files as runs: `<variant>_seed<k>.json` of a sweep, and the metrics.json of evaluate.py."""
 
 import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from sculpt4d.evaluation.objects import Objects, failures, read_objects
 from sculpt4d.evaluation.records import number, numbers, part, read_record
-from sculpt4d.training.sweep_plan import key_of
+from sculpt4d.identity import comparable, override_key
 
 ROOT = Path(__file__).resolve().parents[1]
+BENCHMARKS = "benchmarks"  # the folder in results/ that holds no runs
 FROZEN = ("vae", "denoiser")  # parts below the temporal layers
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What evaluate.py knows of single objects and of the noise that clips were sampled with.
+
+    baseline: of the holdout, None for the 4D model; for outputs of other methods the name they were given. seeds: of
+    sampling. frames: generated ones, over all objects and seeds. spread: standard deviation over seeds, by quantity.
+    by_object: name to quantity, averaged over seeds. measured: objects behind a mean, for quantities that some objects
+    lack. unpaired: predictions without ground truth.
+    """
+
+    baseline: str | None
+    seeds: tuple[int, ...]
+    frames: int
+    spread: Mapping[str, float]
+    by_object: Mapping[str, Mapping[str, float]]
+    measured: Mapping[str, int]
+    unpaired: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Run:
     """One result file.
 
-    sweep, seed (of training): None where evaluate.py wrote the file. objects: measured ones; failed: object to reason;
-    failures: frames without a surface; named: None in files that name no objects. mean, error: by quantity, error over
-    objects. floor: the truth against itself. loss: validation losses by name. Of sweeps `mean` has the "compute" of one
-    evaluation of the denoiser, in TMAC, and the "loss" of held-out clips; of clips of our own the "minutes" each took.
-    frozen: by part, the hashes of its weights. overrides: of "train" and "evaluate", by key; given: keys that the
-    command line of the sweep named.
+    sweep, seed (of training): None if evaluate.py wrote the file. objects: number of measured ones; failed: object to
+    reason; failures: frames without a surface; named: None in files that name no objects. mean, error: by quantity,
+    error over objects. floor: the ground truth against itself. loss: validation losses by name. `mean` of a sweep's
+    file includes "compute", TMAC of one evaluation of the denoiser, and "loss" of held-out clips; `mean` of clips that
+    generate.py made includes "minutes" per clip. frozen: part to the hashes of its weights. overrides: of "train" and
+    "evaluate", by key; given: keys named on the sweep's command line. sampling: None in files of sweeps.
     """
 
     file: Path
@@ -48,15 +69,21 @@ class Run:
     frozen: Mapping[str, tuple[str, ...]]
     overrides: Mapping[str, Mapping[str, str]]
     given: frozenset[str]
+    sampling: Sampling | None
 
     @property
     def total(self) -> int:
-        """Objects measured and not."""
+        """Objects, measured and failed."""
         return self.objects + len(self.failed)
+
+    @cached_property
+    def compared(self) -> Mapping[str, Mapping[str, Any]]:
+        """`protocol` and `data` as what two runs are compared by; kept, as every pair of runs is."""
+        return {name: comparable(getattr(self, name), name) for name in ("protocol", "data")}
 
 
 def default_sources(sweeps: Iterable[str]) -> list[Path]:
-    """Where the results of sweeps are: those of runs made here, of sweeps without any the committed ones."""
+    """Folders with results of the sweeps: of runs made here if there are any, else the committed ones."""
     runs = Path(os.environ.get("SCULPT4D_RUNS", ROOT / "runs")) / "sweep"
     found = []
     for sweep in sweeps:
@@ -76,6 +103,7 @@ def _files(source: Path) -> list[Path]:
     if (source / "metrics.json").is_file():
         return [source / "metrics.json"]
     found = sorted([*source.glob("*.json"), *source.glob("*/*.json")])
+    found = [file for file in found if file.parent.name != BENCHMARKS]
     if not found:
         raise FileNotFoundError(f"{source} holds no result file: name a folder of results, or one of evaluate.py")
     return found
@@ -111,8 +139,9 @@ def _of_sweep(file: Path, record: dict[str, Any]) -> Run:
         data=part(record, "data"),
         named=read_objects(record),
         frozen=_hashes(part({"frozen": {}} | record, "frozen")),
-        overrides={name: {key_of(text): text for text in part(given, name, list)} for name in given},
-        given=frozenset(map(key_of, part({"command": ""} | record, "command", str).split())),
+        overrides={name: {override_key(text): text for text in part(given, name, list)} for name in given},
+        given=frozenset(map(override_key, part({"command": ""} | record, "command", str).split())),
+        sampling=None,
     )
 
 
@@ -141,6 +170,24 @@ def _of_evaluation(file: Path, record: dict[str, Any]) -> Run:
         frozen=_hashes({part: files for part, files in settings.get("weights", {}).items() if part in FROZEN}),
         overrides={},
         given=frozenset(),
+        sampling=_sampling(record, settings),
+    )
+
+
+def _sampling(record: Mapping[str, Any], settings: Mapping[str, Any]) -> Sampling:
+    by_object = {}
+    for entry in part(record, "per_object", list):
+        samples = [numbers(sample, "values") for sample in part(entry, "samples").values()]
+        by_object[entry["name"]] = {name: sum(s[name] for s in samples) / len(samples) for name in samples[0]}
+    method = record["method"]
+    return Sampling(
+        baseline=settings.get("baseline", None if method == "4d" else method),
+        seeds=tuple(part(record, "seeds", list)),
+        frames=part(record, "frames", int),
+        spread=numbers(record, "spread"),
+        by_object=by_object,
+        measured={name: count for name, count in record.get("measured", {}).items() if count < record["objects"]},
+        unpaired=tuple(record.get("without_ground_truth", ())),
     )
 
 

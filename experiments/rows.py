@@ -1,4 +1,4 @@
-"""Rows of a table: the runs of a variant averaged over their seeds, and rows that may stand side by side."""
+"""Rows of a table: the runs of a variant, averaged over seeds, and which rows may stand in one table."""
 
 import itertools
 import math
@@ -10,48 +10,50 @@ from typing import Any
 import numpy as np
 
 from experiments.budgets import differing as other_budget
+from experiments.report import Figure
 from experiments.results import Run
-from experiments.table import Figure
 from sculpt4d.evaluation.objects import differing as other_objects
-from sculpt4d.training.recipe import flat
+from sculpt4d.identity import REPEATED
 
-UNCOMPARED = {  # other points of the same surfaces; what a model reads of the same objects
-    "protocol": {"seed"},
-    "data": {"settings", "module", "workers", "loaders", "ground_truth"},  # a place: objects are compared instead
-}
-REPEATED = ("model", "steps", "frames", "trained_frames")  # the same in all seeds of a variant
+RULES = ("protocol", "data", "frames", "named", "total")
 TOLD = {"protocol": "protocols", "frames": "numbers of frames", "total": "numbers of objects", "named": "objects"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """The runs of a variant, one a seed, alike in all else."""
+    """The runs of a variant: one per seed, the same in everything else."""
 
     runs: tuple[Run, ...]
 
     @property
     def first(self) -> Run:
-        """What all runs share is read here."""
+        """The first run, for what all runs share."""
         return self.runs[0]
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Of training; none where evaluate.py wrote the file."""
+        """Seeds of training; empty if evaluate.py wrote the file."""
         return tuple(run.seed for run in self.runs if run.seed is not None)
 
     def figure(self, quantity: str, decimals: int = 4) -> Figure:
-        """Mean over seeds with its standard error, NaN with one seed; of a run without seeds with that over objects.
+        """Mean over seeds with its standard error; for a run without seeds the standard error over objects.
 
         NaN: not applicable.
         """
-        values = [run.mean.get(quantity, math.nan) for run in self.runs]
-        error = standard_error(values) if self.seeds else self.first.error.get(quantity, math.nan)
-        return Figure(float(np.mean(values)), error, decimals)
+        values, first = self.values(quantity), self.first
+        error = standard_error(values) if self.seeds else first.error.get(quantity, math.nan)
+        of = first.sampling.measured.get(quantity) if first.sampling else None
+        return Figure(float(np.mean(values)), error, decimals, of=of)
+
+    def values(self, quantity: str) -> list[float]:
+        """One for each run, NaN if not applicable."""
+        return [run.mean.get(quantity, math.nan) for run in self.runs]
 
     def differences(self, other: "Row", quantity: str) -> list[float]:
-        """This row minus another, for every seed of which both have the quantity."""
+        """This row minus another, for every seed with the quantity in both."""
         theirs = {run.seed: run.mean.get(quantity, math.nan) for run in other.runs}
-        gaps = [run.mean.get(quantity, math.nan) - theirs.get(run.seed, math.nan) for run in self.runs]
+        pairs = zip(self.runs, self.values(quantity), strict=True)
+        gaps = [value - theirs.get(run.seed, math.nan) for run, value in pairs]
         return [gap for gap in gaps if not math.isnan(gap)]
 
 
@@ -92,19 +94,22 @@ def rows_of(runs: Iterable[Run]) -> dict[str, Row]:
 
 
 def refuse_mixed(rows: Collection[Row], free: Collection[str] = ()) -> None:
-    """Raises ValueError, naming files and constants, unless all rows were measured alike; `free` may differ."""
+    """Raises ValueError, naming files and constants, unless all rows were measured alike.
+
+    free: rules of `RULES` in which they may differ.
+    """
     runs = [run for row in rows for run in row.runs]
     for first, other in itertools.combinations(runs, 2):
-        for rule in ("protocol", "data", "frames", "named", "total"):
-            if rule not in free and (words := _differing(first, other, rule)):
+        for rule in RULES:
+            if rule not in free and (words := measured_apart(first, other, rule)):
                 raise ValueError(
                     f"{first.file} and {other.file} were measured with different {TOLD.get(rule, rule)} ({words}): "
                     "their numbers do not belong in one table; measure both alike, or name the sources of one kind"
                 )
 
 
-def _differing(mine: Run, theirs: Run, rule: str) -> str:
-    """What two runs were measured with, where it is not the same. What a file does not say is not compared."""
+def measured_apart(mine: Run, theirs: Run, rule: str) -> str:
+    """How two runs differ in a rule of `RULES`; empty if they do not. What a file does not say is not compared."""
     if rule == "named":
         points = [(run.protocol.get("seed"), run.frames) for run in (mine, theirs)]
         return other_objects(mine.named, theirs.named, floors=points[0] == points[1])
@@ -113,10 +118,7 @@ def _differing(mine: Run, theirs: Run, rule: str) -> str:
         return ""
     if not isinstance(first, Mapping):
         return f"{first} and {other}" if first != other else ""
-    skipped = UNCOMPARED.get(rule, set())
-    sides = [
-        dict(flat({name: value for name, value in side.items() if name not in skipped})) for side in (first, other)
-    ]
+    sides = [run.compared[rule] for run in (mine, theirs)]
     names = sides[0].keys() | sides[1].keys() if rule == "protocol" else sides[0].keys() & sides[1].keys()
     if not names and any(sides):
         return "nothing that both name"

@@ -1,146 +1,106 @@
-"""A table of finished cells, as markdown, CSV or LaTeX, and the command line that prints some."""
+"""Prints a table: published rows beside measured ones, and whether the paper's order holds here.
+
+python train.py sweep=masks && python -m experiments.table a1_masks
+python -m experiments.table main runs/evaluate/*_sculpt4d --csv
+python -m experiments.table evaluations runs/evaluate/*
+"""
 
 import argparse
-import csv
-import io
-import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from pathlib import Path
+
+from benchmarks import record
+from experiments.compare import Comparison, tables_of, unshown
+from experiments.compute import COUNTED, TITLES
+from experiments.evaluations import evaluations
+from experiments.papers import COMPARISONS
+from experiments.report import FORMATS, Table, add_styles, add_wandb, log_tables
+from experiments.results import read_runs
 
 
-class Figure(NamedTuple):
-    """A number, NaN where it is not applicable, and its standard error, NaN where there is none. signed: + is shown."""
-
-    value: float
-    error: float = math.nan
-    decimals: int = 4
-    signed: bool = False
-
-    def text(self, plus_minus: str = " ± ") -> str:
-        """As printed."""
-        if math.isnan(self.value):
-            return "n/a"
-        error = "" if math.isnan(self.error) else f"{plus_minus}{self.error:.{self.decimals}f}"
-        return f"{self.value:{'+' if self.signed else ''}.{self.decimals}f}{error}"
-
-
-Cell = str | Figure
-
-
-@dataclass(frozen=True)
-class Table:
-    """`title` says what is told and in which unit, `header` names every column, `notes` what the numbers show.
-
-    missing: rows that nothing was measured for, each with the command that makes it.
-    """
-
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    notes: tuple[str, ...] = ()
-    missing: tuple[tuple[str, str], ...] = ()
-
-    def __post_init__(self) -> None:
-        for row in self.rows:
-            if len(row) != len(self.header):
-                raise ValueError(f"{self.title}: a row of {len(row)} cells under {len(self.header)} columns: {row}")
-
-
-def markdown(table: Table) -> str:
-    """A pipe table under its title, notes below."""
-    rows = [[_text(cell).replace("|", r"\|") for cell in row] for row in table.rows]
-    lines = [table.header, ("---",) * len(table.header), *rows]
-    parts = [f"**{table.title}**", "\n".join(f"| {' | '.join(cells)} |" for cells in lines)]
-    if table.missing:
-        parts += ["Not measured:", "\n".join(f"- {name}: `{command}`" for name, command in table.missing)]
-    return "\n\n".join([*parts, *table.notes])
-
-
-def comma_separated(table: Table) -> str:
-    """Header and rows as CSV, errors in columns of their own; title and missing rows are comments, notes left out."""
-    header, rows = separated(table)
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([header, *rows])
-    missing = [f"# not measured: {name}: {command}" for name, command in table.missing]
-    return "\n".join([f"# {table.title}", text.getvalue().rstrip("\n"), *missing])
-
-
-def latex(table: Table) -> str:
-    """A floating table of package booktabs; notes go into the caption, missing rows into comments."""
-    body = [" & ".join(map(_typeset, cells)) + r" \\" for cells in (table.header, *table.rows)]
-    columns = "l" + "r" * (len(table.header) - 1)
-    return "\n".join(
-        [
-            *(f"% not measured: {name}: {command}" for name, command in table.missing),
-            r"\begin{table}",
-            rf"\caption{{{_escape(' '.join((f'{table.title}.', *table.notes)))}}}",
-            rf"\begin{{tabular}}{{{columns}}}",
-            r"\toprule",
-            body[0],
-            r"\midrule",
-            *body[1:],
-            r"\bottomrule",
-            r"\end{tabular}",
-            r"\end{table}",
-        ]
-    )
-
-
-FORMATS: dict[str, Callable[[Table], str]] = {"markdown": markdown, "csv": comma_separated, "latex": latex}
-
-
-def separated(table: Table) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Header and rows with one number a cell: a column with errors becomes two."""
-    columns = list(zip(table.header, zip(*table.rows, strict=True), strict=True)) if table.rows else []
-    header: list[str] = []
-    found: list[list[str]] = []
-    for head, cells in columns:
-        header.append(head)
-        found.append([_text(cell._replace(error=math.nan)) if isinstance(cell, Figure) else cell for cell in cells])
-        errors = [cell.error if isinstance(cell, Figure) else math.nan for cell in cells]
-        if not all(map(math.isnan, errors)):
-            header.append(f"{head}, standard error")
-            digits = [cell.decimals if isinstance(cell, Figure) else 0 for cell in cells]
-            pairs = zip(errors, digits, strict=True)
-            found.append(["" if math.isnan(error) else f"{error:.{places}f}" for error, places in pairs])
-    return tuple(header) or table.header, list(zip(*found, strict=True))
-
-
-def add_styles(parser: argparse.ArgumentParser) -> None:
-    """The options that choose among `FORMATS`, as `style`."""
-    style = parser.add_mutually_exclusive_group()
-    style.add_argument("--csv", dest="style", action="store_const", const="csv", default="markdown")
-    style.add_argument("--latex", dest="style", action="store_const", const="latex", default="markdown")
-
-
-def show(description: str, makers: Mapping[str, Callable[[], Table]], arguments: Sequence[str] | None) -> None:
-    """Prints the tables that the command line names, all of them when it names none."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tables", nargs="*", metavar="table", help=f"{', '.join(makers)}; none: all")
-    add_styles(parser)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser("python -m experiments.table", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    tables = parser.add_subparsers(title="tables", dest="table", required=True, metavar="NAME")
+    for name, comparison in COMPARISONS.items():
+        _add_comparison(tables.add_parser(name, help=comparison.title, description=_described(comparison)), comparison)
+    for name, makers in COUNTED.items():
+        _add_counted(tables.add_parser(name, help=TITLES[name], description=TITLES[name]), makers)
+    told = "Several metrics.json of evaluate.py side by side, and the 4D model against the per-frame baselines"
+    _add_evaluations(tables.add_parser("evaluations", help=told, description=told))
+    told = "Benchmarks: ratios and figures of every file in results/benchmarks"
+    _add_benchmarks(tables.add_parser("benchmarks", help=told, description=told))
     given = parser.parse_args(arguments)
-    if unknown := [name for name in given.tables if name not in makers]:
-        parser.error(f"there is no table {', '.join(unknown)}: choose among {', '.join(makers)}")
-    print("\n\n".join(FORMATS[given.style](makers[name]()) for name in given.tables or makers))
+    try:
+        given.show(given)
+    except (OSError, ValueError) as error:
+        given.parser.error(str(error))
 
 
-_SPECIAL = {"\\": r"\textbackslash{}", "^": r"\^{}", "~": r"\~{}"} | {sign: f"\\{sign}" for sign in "%_#&{}$"}
-_SPECIAL |= {"↓": r"$\downarrow$", "↑": r"$\uparrow$", "±": r"$\pm$"}
+def print_comparison(comparison: Comparison, sources: Sequence[Path], style: str, wandb: Path | None = None) -> None:
+    """Prints the tables of a comparison, and on standard error which of the named runs they leave out.
+
+    Raises FileNotFoundError or ValueError as `tables_of`, and ValueError when sources are named but none is shown.
+    """
+    tables = tables_of(comparison, sources)
+    left = unshown([comparison], read_runs(sources))
+    if sources and not any("measured" in row for row in tables[""].rows):
+        raise ValueError(
+            f"nothing in {', '.join(map(str, sources))} belongs in this table, which shows "
+            f"{', '.join(comparison.quantities)}: name other files, or none. {left}"
+        )
+    if left:
+        print(left, file=sys.stderr)
+    print("\n\n".join(map(FORMATS[style], tables.values())))
+    if wandb:
+        log_tables(wandb, {name or "table": table for name, table in tables.items()})
 
 
-def _text(cell: Cell) -> str:
-    return cell.text() if isinstance(cell, Figure) else cell
+def _add_comparison(parser: argparse.ArgumentParser, comparison: Comparison) -> None:
+    swept = f"; none: those of sweep={', sweep='.join(comparison.sweeps)}" if comparison.sweeps else ""
+    told = f"result files and folders of them, of sweeps and of evaluate.py{swept}"
+    parser.add_argument("sources", nargs="*", type=Path, metavar="source", help=told)
+    add_wandb(parser)
+    _finish(parser, lambda given: print_comparison(comparison, given.sources, given.style, given.wandb))
 
 
-def _typeset(cell: Cell) -> str:
-    """A cell for LaTeX; minus signs are those of mathematics."""
-    if isinstance(cell, Figure) and not math.isnan(cell.value):
-        number = cell.text(plus_minus=r" \pm ")
-        return f"${number}$"
-    return _escape(_text(cell))
+def _add_counted(parser: argparse.ArgumentParser, makers: Mapping[str, Callable[[], Table]]) -> None:
+    def show(given: argparse.Namespace) -> None:
+        if unknown := [name for name in given.parts if name not in makers]:
+            raise ValueError(f"there is no table {', '.join(unknown)}: choose among {', '.join(makers)}")
+        print("\n\n".join(FORMATS[given.style](makers[name]()) for name in given.parts or makers))
+
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"{', '.join(makers)}; none: all")
+    _finish(parser, show)
 
 
-def _escape(text: str) -> str:
-    """Plain text for LaTeX."""
-    return "".join(_SPECIAL.get(sign, sign) for sign in text)
+def _add_evaluations(parser: argparse.ArgumentParser) -> None:
+    def show(given: argparse.Namespace) -> None:
+        print(FORMATS[given.style](evaluations(given.sources, not given.without_paper)))
+
+    parser.add_argument("sources", nargs="+", type=Path, metavar="folder", help="that evaluate.py wrote")
+    parser.add_argument("--without-paper", action="store_true", help="leave the published rows out")
+    _finish(parser, show)
+
+
+def _add_benchmarks(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("sources", nargs="*", type=Path, metavar="source", help="files and folders of benchmarks")
+    _finish(parser, lambda given: print(FORMATS[given.style](record.table(given.sources))))
+
+
+def _finish(parser: argparse.ArgumentParser, show: Callable[[argparse.Namespace], None]) -> None:
+    add_styles(parser)
+    parser.set_defaults(show=show, parser=parser)
+
+
+def _described(comparison: Comparison) -> str:
+    """The description of a table's own --help."""
+    train = " && ".join(f"python train.py sweep={sweep}" for sweep in comparison.sweeps)
+    made = f"Rows are made by: {train}." if train else f"Rows are measured by: python evaluate.py {comparison.options}."
+    return f"{comparison.title}. Published figures: {comparison.published.source}. {made}"
+
+
+if __name__ == "__main__":
+    main()

@@ -10,6 +10,7 @@ REMEDY = {
     "bpy": "install bpy in an environment of its own and name its Python in SCULPT4D_BLENDER, or use renderer=embree",
     "cv2": "pip install -e '.[opencv]', or leave the default preparation of pictures (crop=clip)",
     "deepspeed": "DS_BUILD_OPS=0 pip install -e '.[deepspeed]', or use trainer=ddp or trainer=fsdp",
+    "matplotlib": "pip install -e '.[plots]'",
     "objaverse": "pip install -e '.[objaverse]', or give the files themselves (source=FOLDER or a list)",
     "open3d": "pip install -e '.[open3d]', or leave the default (scipy and libigl)",
     "pytorch3d": "build it from Meta's sources against your torch, or leave the default (renderer=embree, scipy)",

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from experiments import full_size
+from experiments import compute as full_size
 from sculpt4d.attention import merged
 from sculpt4d.attention.adaptive import MotionPattern, PairwisePattern
 from sculpt4d.attention.backends import attend
@@ -275,7 +275,7 @@ def test_decoding_costs_what_torch_counts(size: str, configure: Callable[..., Di
 
 def test_decoding_costs_what_the_specification_says():
     """Base spec 8.2: 2.75 TFLOP a shape, 17.2 GFLOP of keys and values, 37.9 MFLOP a place."""
-    parts = full_size.decoding()
+    parts = full_size.decoded_frame()
     assert 2e-12 * parts.transformer == pytest.approx(2.75, abs=0.005)
     assert 2e-9 * parts.memory == pytest.approx(17.2, abs=0.05)
     assert 2e-6 * parts.place == pytest.approx(37.9, abs=0.05)

@@ -12,6 +12,8 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig
 from PIL import Image
 
+from experiments.evaluations import evaluations
+from experiments.report import markdown
 from sculpt4d.evaluation import appearance_objects
 from sculpt4d.evaluation.appearance import Appearance
 from sculpt4d.evaluation.appearance_draw import OUTSIDE, draw_motion, place
@@ -20,7 +22,6 @@ from sculpt4d.evaluation.layouts import find_motions
 from sculpt4d.evaluation.motion import Motion
 from sculpt4d.evaluation.protocol import Protocol
 from sculpt4d.evaluation.reading import read_motion
-from sculpt4d.evaluation.report import read_row, report, table
 from sculpt4d.evaluation.run import evaluate
 from sculpt4d.generation.export import write_obj
 from sculpt4d.generation.preview import write_video
@@ -322,10 +323,9 @@ def test_settings_that_cannot_run_are_refused(
 
 def test_tables_show_the_four_measures_and_refuse_other_networks(run: Run, clips: Path) -> None:
     run(output="one"), run("metrics.networks.lpips.heads=null", "metrics.measures=[clip]", output="two")
-    rows = [read_row(clips / name) for name in ("one", "two")]
-    assert "| LPIPS ↓ | CLIP ↑ | FVD ↓ | DreamSim ↓ |" in table(rows[:1])
+    assert "| LPIPS ↓ | CLIP ↑ | FVD ↓ | DreamSim ↓ |" in markdown(evaluations([clips / "one"]))
     with pytest.raises(ValueError, match="different protocols"):
-        report([clips / "one", clips / "two"])
+        evaluations([clips / "one", clips / "two"])
 
 
 def test_drawn_pictures_show_the_clay_on_nothing(tmp_path: Path, shapes: SimpleNamespace) -> None:

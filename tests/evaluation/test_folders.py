@@ -11,8 +11,10 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from experiments.evaluations import evaluations
+from experiments.report import markdown
+from experiments.table import main
 from sculpt4d.evaluation import folders
-from sculpt4d.evaluation.report import main, read_row, report, table
 from sculpt4d.evaluation.run import evaluate
 from sculpt4d.generation.export import write_obj
 from sculpt4d.types import Mesh
@@ -159,7 +161,7 @@ def test_a_prediction_without_ground_truth_is_a_note_and_no_failure(
     assert record["failed_objects"] == {} and record["success_rate"] == 1
     assert "2 of 2 objects measured" in (told := capsys.readouterr().out)
     assert "without ground truth, not counted: extra" in told
-    text = report([clips / "out"])
+    text = markdown(evaluations([clips / "out"]))
     assert "| 2 |" in text and "2 of 3" not in text and "Without ground truth in out, not counted: extra" in text
 
 
@@ -273,12 +275,12 @@ def test_one_object_each_need_not_be_named_alike(run: Run, clips: Path) -> None:
 
 def test_a_table_of_different_protocols_is_refused(run: Run, clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(output="one"), run(protocol="actionbench", output="two"), run("protocol.radius=0.05", output="three")
-    rows = [read_row(clips / name) for name in ("one", "two", "three")]
-    assert "| one | 2 |" in table(rows[:1]) and "CD-4D" in table(rows[1:2])
-    with pytest.raises(ValueError, match=r"one and two were measured by different protocols.*name"):
-        report([clips / "one", clips / "two"])
+    one, two, three = (clips / name for name in ("one", "two", "three"))
+    assert "| one | 2 |" in markdown(evaluations([one])) and "CD-4D" in markdown(evaluations([two]))
+    with pytest.raises(ValueError, match=r"one/.* and .*two/.* were measured with different protocols.*name"):
+        evaluations([one, two])
     with pytest.raises(ValueError, match="radius"):
-        table([rows[0], rows[2]])
+        evaluations([one, three])
     with pytest.raises(SystemExit):
-        main([str(clips / "one"), str(clips / "two")])
+        main(["evaluations", str(one), str(two)])
     assert "different protocols" in capsys.readouterr().err

@@ -11,10 +11,10 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+from experiments.results import read_runs
 from sculpt4d.checkpoints.weights import save_weights
 from sculpt4d.data import store
 from sculpt4d.evaluation import run
-from sculpt4d.evaluation.report import read_row
 from sculpt4d.types import Clip, MeshSequence
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,7 +67,7 @@ def test_metrics_json_says_what_was_measured_and_how(calls: list[str], tmp_path:
     assert {"failed_chamfer", "definitions", "radius", "radii", "box"} <= record["protocol"].keys()
     assert record["settings"]["weights"] == dict.fromkeys(("vae", "conditioner", "denoiser", "temporal"))
     assert {"seconds", "versions", "hardware", "seeds", "spread", "floor"} <= record.keys()
-    assert read_row(tmp_path).method == "4d"
+    assert read_runs([tmp_path])[0].variant == "4d"
 
 
 def test_the_same_command_again_generates_nothing(calls: list[str], tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 PROTOCOL = {"name": "holdout", "radius": 0.02, "points": 10000, "seed": 0}
 QUANTITIES = ("chamfer", "iou", "fscore", "volume_jitter_error", "centroid_jitter_error", "identity_drift")
+OBJECTS = [{"name": name, "samples": {"0": {"values": {}}}} for name in ("fox", *(f"object{k}" for k in range(23)))]
 Leave = Callable[..., Path]
 
 
@@ -67,6 +68,9 @@ def evaluation(tmp_path: Path) -> Leave:
             "failures": 0,
             "protocol": PROTOCOL | {"name": "sculpt4d"},
             "settings": {"data": {"ground_truth": "truth"}, "frames": None},
+            "seeds": [0],
+            "spread": dict.fromkeys(mean, None),
+            "per_object": [entry for entry in OBJECTS if entry["name"] not in changes.get("failed_objects", {})],
         }
         file = tmp_path / method / "metrics.json"
         file.parent.mkdir(parents=True, exist_ok=True)

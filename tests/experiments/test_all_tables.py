@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from experiments import table as command
 from experiments import tables
+from experiments.compute import COUNTED
+from experiments.papers import COMPARISONS
+from experiments.report import Figure, Table, columns, latex, log_tables, markdown, separated
 from experiments.results import ROOT
-from experiments.table import Figure, Table, latex, markdown, separated
-from experiments.wandb_run import columns, log_tables
 
 Leave = Callable[..., Path]
 
@@ -20,7 +22,7 @@ def test_every_table_is_written_in_every_form(sweep: Leave, tmp_path: Path, caps
     folder = sweep("masks", "full")
     tables.main(["--results", str(folder), "--output", str(tmp_path / "out")])
     names = {path.stem for path in (tmp_path / "out").glob("*.md")}
-    assert {*tables.COMPARISONS, *tables.COUNTED, "a1_masks_differences"} <= names
+    assert {*COMPARISONS, *COUNTED, "a1_masks_differences"} <= names
     for suffix in ("csv", "tex"):
         assert {path.stem for path in (tmp_path / "out").glob(f"*.{suffix}")} == names
     assert "0.1500" in (tmp_path / "out" / "a1_masks.md").read_text()
@@ -28,11 +30,19 @@ def test_every_table_is_written_in_every_form(sweep: Leave, tmp_path: Path, caps
     assert not list((tmp_path / "out").glob("*.partial"))
 
 
-def test_every_table_is_in_the_documentation_and_among_those_that_are_written():
-    modules = {path.stem for path in (ROOT / "experiments").glob("table_*.py")}
-    written = {f"table_{name}" for name in (*tables.COMPARISONS, *tables.COUNTED)}
-    told = set(re.findall(r"`(table_\w+)`", (ROOT / "docs" / "tables.md").read_text()))
-    assert modules == written == told
+def test_every_table_is_in_the_documentation_and_in_the_help(capsys: pytest.CaptureFixture[str]):
+    told = set(re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "tables.md").read_text(), re.M))
+    assert told == {*COMPARISONS, *COUNTED, "evaluations", "benchmarks"}
+    with pytest.raises(SystemExit):
+        command.main(["--help"])
+    printed = capsys.readouterr().out
+    assert all(re.search(rf"^    {name}\b", printed, re.M) for name in told)
+
+
+def test_an_unknown_table_is_answered_with_the_names(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        command.main(["a1_mask"])
+    assert "a1_masks" in capsys.readouterr().err
 
 
 def test_a_number_and_its_error_are_two_columns_where_one_number_is_a_cell():

@@ -10,11 +10,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.stats import ttest_1samp
 
-from experiments import table_a1_masks, table_a4_length
-from experiments.differences import verdict
-from experiments.present import tables_of
+from experiments.compare import order, paired, tables_of, verdict
+from experiments.papers import COMPARISONS
+from experiments.report import Figure
 from experiments.rows import standard_error
-from experiments.table import Figure
 
 Leave = Callable[..., Path]
 MIRRORED = {"holds": "reversed", "reversed": "holds"}
@@ -22,21 +21,25 @@ numbers = st.floats(-1, 1).filter(lambda value: abs(value) > 1e-3)
 samples = st.lists(st.floats(-1, 1), min_size=2, max_size=5)
 
 
+def word(published: float, measured: list[float]) -> str:
+    return verdict(paired(measured), order(published))
+
+
 @given(numbers, samples)
 def test_turning_the_measured_side_around_turns_the_verdict_around(published: float, measured: list[float]):
-    found = verdict(published, measured)
-    assert verdict(published, [-value for value in measured]) == MIRRORED.get(found, found)
-    assert verdict(-published, [-value for value in measured]) == found
+    found = word(published, measured)
+    assert word(published, [-value for value in measured]) == MIRRORED.get(found, found)
+    assert word(-published, [-value for value in measured]) == found
 
 
 @given(numbers, samples, st.sampled_from([0.125, 2.0, 64.0]))
 def test_the_unit_does_not_matter(published: float, measured: list[float], unit: float):
     assume(all(value == 0 or abs(value) > 1e-6 for value in measured))
-    assert verdict(unit * published, [unit * value for value in measured]) == verdict(published, measured)
+    assert word(unit * published, [unit * value for value in measured]) == word(published, measured)
 
 
 @pytest.mark.parametrize(
-    ("published", "measured", "word"),
+    ("published", "measured", "told"),
     [
         (0.01, [1.0, 1.1, 0.9], "holds"),  # 1 +- 0.058, interval 0.25
         (-0.01, [1.0, 1.1, 0.9], "reversed"),
@@ -50,16 +53,16 @@ def test_the_unit_does_not_matter(published: float, measured: list[float], unit:
         (0.01, [], "not measured"),
     ],
 )
-def test_verdicts(published: float, measured: list[float], word: str):
-    assert verdict(published, measured) == word
+def test_verdicts(published: float, measured: list[float], told: str):
+    assert word(published, measured) == told
 
 
 def test_a_verdict_by_hand():
     """Mean 0.013, s 0.004583, so 0.002646 of the mean; 4.303 times that, Student's factor for three values: 0.01138."""
     gaps = [0.012, 0.018, 0.009]
     assert (sum(gaps) / 3, standard_error(gaps)) == (pytest.approx(0.013), pytest.approx(0.0026458, rel=1e-4))
-    assert verdict(0.01, [gap - 0.013 + 0.01139 for gap in gaps]) == "holds"
-    assert verdict(0.01, [gap - 0.013 + 0.01138 for gap in gaps]) == "undecided"
+    assert word(0.01, [gap - 0.013 + 0.01139 for gap in gaps]) == "holds"
+    assert word(0.01, [gap - 0.013 + 0.01138 for gap in gaps]) == "undecided"
 
 
 @given(st.lists(st.floats(-1, 1), min_size=2, max_size=6))
@@ -67,7 +70,7 @@ def test_a_verdict_is_that_of_students_paired_test(measured: list[float]):
     assume(np.std(measured) > 1e-3)
     p = float(ttest_1samp(measured, 0).pvalue)
     assume(abs(p - 0.05) > 1e-6)
-    assert (verdict(1.0, measured) == "undecided") == (p > 0.05)
+    assert (word(1.0, measured) == "undecided") == (p > 0.05)
 
 
 def test_differences_are_taken_seed_by_seed(sweep: Leave):
@@ -75,7 +78,7 @@ def test_differences_are_taken_seed_by_seed(sweep: Leave):
         sweep("masks", "blockmask_decay", seed, ours)
         folder = sweep("masks", "full", seed, full)
     folder = sweep("masks", "full", 3, 0.99)  # a seed the other does not have
-    table = tables_of(table_a1_masks.COMPARISON, [folder])["differences"]
+    table = tables_of(COMPARISONS["a1_masks"], [folder])["differences"]
     line = next(cells for cells in table.rows if cells[:2] == ("E: Full attention", "Chamfer ↓"))
     published, measured = line[2:4]
     assert isinstance(published, Figure) and published.text() == "-0.0014"
@@ -87,21 +90,21 @@ def test_what_only_we_measured_is_compared_too(sweep: Leave):
     for seed in range(3):
         sweep("masks", "blockmask_decay", seed)
         folder = sweep("masks", "full", seed, loss={"val/loss": 1.0 + 0.01 * (seed + 9)})
-    lines = {cells[:2]: cells[2:] for cells in tables_of(table_a1_masks.COMPARISON, [folder])["differences"].rows}
-    published, measured, seeds, word = lines["E: Full attention", "held-out loss ↓"]
+    lines = {cells[:2]: cells[2:] for cells in tables_of(COMPARISONS["a1_masks"], [folder])["differences"].rows}
+    published, measured, seeds, told = lines["E: Full attention", "held-out loss ↓"]
     assert isinstance(measured, Figure) and measured.text() == "+0.1000 ± 0.0058"
-    assert (published, seeds, word) == ("-", "3", "differs, the paper has none")
+    assert (published, seeds, told) == ("-", "3", "differs, the paper has none")
     assert lines["E: Full attention", "identity drift ↓"][-1] == "undecided"
     assert ("A: w/o attention sink", "held-out loss ↓") not in lines  # neither the paper nor we have it
 
 
 def test_clips_of_other_lengths_are_not_compared_in_jitter(sweep: Leave):
     sweep("length", "blockmask_decay_frames8")
-    table = tables_of(table_a4_length.COMPARISON, [sweep("length", "blockmask_decay_frames4", frames=4)])["differences"]
+    table = tables_of(COMPARISONS["a4_length"], [sweep("length", "blockmask_decay_frames4", frames=4)])["differences"]
     assert {cells[1] for cells in table.rows} == {"Chamfer ↓", "IoU ↑", "F-score ↑"}
 
 
 def test_a_difference_that_the_paper_prints_as_none_is_none(sweep: Leave):
-    table = tables_of(table_a4_length.COMPARISON, [sweep("length", "blockmask_decay_frames8")])["differences"]
+    table = tables_of(COMPARISONS["a4_length"], [sweep("length", "blockmask_decay_frames8")])["differences"]
     line = next(cells for cells in table.rows if cells[:2] == ("8 frames", "F-score ↑"))
     assert isinstance(line[2], Figure) and line[2].value == 0

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import plots, table_a1_masks
-from experiments.present import present
+from experiments import plots, table
 from experiments.results import read_runs
 
 Leave = Callable[..., Path]
@@ -53,7 +52,7 @@ def test_a_picture_under_the_name_of_a_result_is_named(tmp_path: Path):
         read_runs([tmp_path])
 
 
-@pytest.mark.parametrize("command", [plots.main, lambda given: present("t", table_a1_masks.COMPARISON, given)])
+@pytest.mark.parametrize("command", [plots.main, lambda given: table.main(["a1_masks", *given])])
 def test_commands_end_with_the_name_of_the_file(
     sweep: Leave, tmp_path: Path, command: Callable[[list[str]], None], capsys: pytest.CaptureFixture[str]
 ):
@@ -71,3 +70,10 @@ def test_what_is_not_applicable_stays_so(sweep: Leave, evaluation: Leave):
     file.write_text(json.dumps(json.loads(file.read_text()) | {"mean": {"chamfer": float("nan")}}))
     assert str(read_runs([file])[0].mean) == str(swept.mean)
     assert str(dict(read_runs([evaluation("V2M4", NUMBERS)])[0].mean)) == "{'chamfer': 0.1, 'minutes': nan}"
+
+
+def test_records_of_benchmarks_beside_results_are_no_runs(sweep: Leave):
+    folder = sweep("masks", "full")
+    (folder / "benchmarks").mkdir()
+    (folder / "benchmarks" / "today.json").write_text('{"measurements": []}')
+    assert [run.variant for run in read_runs([folder])] == ["full"]

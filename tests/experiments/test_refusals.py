@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from experiments import table_a1_masks, table_a4_length, table_main
-from experiments.present import present, tables_of
+from experiments import table
+from experiments.compare import tables_of
+from experiments.papers import COMPARISONS
 
 Leave = Callable[..., Path]
-MASKS, MAIN, LENGTH = table_a1_masks.COMPARISON, table_main.COMPARISON, table_a4_length.COMPARISON
+MASKS, MAIN, LENGTH = (COMPARISONS[name] for name in ("a1_masks", "main", "a4_length"))
 
 
 @pytest.mark.parametrize(
@@ -120,7 +121,8 @@ def test_a_holdout_run_of_evaluate_under_the_name_of_a_variant_has_the_base_of_t
 
 
 def objects(*names: str, floor: float = 0.02) -> list[dict[str, object]]:
-    return [{"name": name, "floor": {"chamfer": floor, "iou": None}} for name in names]
+    samples = {"0": {"values": {"chamfer": 0.1}}}
+    return [{"name": name, "floor": {"chamfer": floor, "iou": None}, "samples": samples} for name in names]
 
 
 def test_rows_over_other_objects_are_refused_and_named(evaluation: Leave):
@@ -171,7 +173,7 @@ def test_runs_are_compared_with_each_other_also_when_the_first_says_less(evaluat
 def test_files_that_have_nothing_for_a_table_are_refused(evaluation: Leave, capsys: pytest.CaptureFixture[str]):
     folder = evaluation("V2M4", {"cd_3d": 0.1})
     with pytest.raises(SystemExit):
-        present("t", MAIN, [str(folder)])
+        table.main(["main", str(folder)])
     assert "V2M4 belongs in this table, which shows chamfer, iou" in capsys.readouterr().err
 
 
@@ -226,5 +228,5 @@ def test_a_file_that_is_no_result_is_named(tmp_path: Path, text: str):
 
 def test_a_folder_without_results_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit):
-        present("t", MASKS, [str(tmp_path / "nothing")])
+        table.main(["a1_masks", str(tmp_path / "nothing")])
     assert "nothing holds no result file" in capsys.readouterr().err

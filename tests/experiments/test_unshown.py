@@ -5,26 +5,27 @@ from pathlib import Path
 
 import pytest
 
-from experiments import plots, table_a1_masks, table_main, tables
-from experiments.present import present, tables_of, unshown
+from experiments import plots, table, tables
+from experiments.compare import tables_of, unshown
+from experiments.papers import COMPARISONS
 from experiments.reproduced import agreement
 from experiments.results import read_runs
 
 Leave = Callable[..., Path]
-MASKS, MAIN = table_a1_masks.COMPARISON, table_main.COMPARISON
+MASKS, MAIN = COMPARISONS["a1_masks"], COMPARISONS["main"]
 
 
 def test_a_file_of_other_quantities_is_told_and_no_source_of_the_figures(
     evaluation: Leave, capsys: pytest.CaptureFixture[str]
 ):
     folders = [evaluation("obj", {"cd_3d": 0.1}), evaluation("ours", {"chamfer": 0.1})]
-    present("t", MAIN, list(map(str, folders)))
+    table.main(["main", *map(str, folders)])
     printed = capsys.readouterr()
     (line,) = printed.err.splitlines()
     assert line.startswith(f"Not shown: {folders[0]}/metrics.json (has none of chamfer, iou")
     (source,) = [line for line in printed.out.splitlines() if line.startswith("Measured figures")]
     assert source.endswith("/ours.")
-    present("t", MAIN, [str(folders[1])])
+    table.main(["main", str(folders[1])])
     assert not capsys.readouterr().err
 
 
@@ -46,7 +47,7 @@ def test_of_all_tables_only_what_stands_in_none_is_told(
 ):
     sweep("masks", "full")
     folder = sweep("length", "blockmask_decay_frames4", frames=4)
-    assert not unshown(tables.COMPARISONS.values(), read_runs([folder]))
+    assert not unshown(COMPARISONS.values(), read_runs([folder]))
     sweep("masks", "mine")
     tables.main(["--results", str(folder), "--output", str(tmp_path / "out")])
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Not shown")]
@@ -78,7 +79,7 @@ def test_variants_that_one_side_alone_has_are_told(sweep: Leave, tmp_path: Path)
 
 
 def test_a_bar_in_a_method_breaks_no_table(evaluation: Leave, capsys: pytest.CaptureFixture[str]):
-    present("t", MAIN, [str(evaluation("a|b", {"chamfer": 0.1}))])
+    table.main(["main", str(evaluation("a|b", {"chamfer": 0.1}))])
     rows = [line.replace(r"\|", "") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
     assert any("| ab |" in line for line in rows)
     assert len({line.count("|") for line in rows if line.count("|") > 7}) == 1

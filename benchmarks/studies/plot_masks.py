@@ -1,6 +1,6 @@
 """Every attention option of conf/attention as one picture.
 
-python -m experiments.plot_masks [--frames 16 --blocks 32 --output runs/plot_masks.png]     two seconds, no GPU
+python -m benchmarks.studies.plot_masks [--frames 16 --blocks 32 --output runs/plot_masks.png]     two seconds, no GPU
 """
 
 import argparse
@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from sculpt4d.attention.patterns import Pattern
 
-CONF = Path(__file__).resolve().parents[1] / "conf"
+CONF = Path(__file__).resolve().parents[2] / "conf"
 ORDER = ["blockmask_decay", "no_anchor", "fixed_stride", "aggressive", "conservative"]  # as in Table A1, then the rest
 ORDER += ["full", "rope", "temporal_only", "radial", "framepack", "motion_adaptive"]
 

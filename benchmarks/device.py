@@ -1,6 +1,6 @@
 """Every check and timing of attention and of the full-size denoiser on one device, in one go, as one JSON file.
 
-python -m experiments.device_report experiments/results/attention_h200.json
+python -m benchmarks.device results/benchmarks/attention_h200.json
 
 Each part is a process of its own, so that one that fails, or runs out of memory, is told in the file and stops no
 other. --small measures the same parts at sizes that a CPU finishes in a minute: it checks the command, not the device.
@@ -33,7 +33,7 @@ EVALUATIONS = {"forward": "generate", "forward + backward, recomputed": "train, 
 
 def parts(device: str, small: bool) -> Iterator[tuple[str, list[str]]]:
     """(what is measured, arguments of the command that prints it as JSON in its last line)."""
-    benchmark, clips = ["benchmarks.attention", "--device", device, "--json"], ["experiments.long_clips"]
+    benchmark, clips = ["benchmarks.attention", "--device", device, "--json"], ["benchmarks.long_clips"]
     model = [*clips, "--device", device, *([] if small else MODEL)]
     for passes in ([], ["--backward"]):
         name = "forward + backward" if passes else "forward"
@@ -63,7 +63,7 @@ def measure(arguments: Sequence[str], limit: float) -> Any:
 
 def main(given: Sequence[str] | None = None) -> None:
     """Writes the file."""
-    parser = argparse.ArgumentParser("python -m experiments.device_report", description=__doc__)
+    parser = argparse.ArgumentParser("python -m benchmarks.device", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("output", type=Path)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

@@ -1,6 +1,6 @@
 """What the image tokens tell of a clip's motion, and how much of the mask of motion_adaptive follows from it.
 
-python -m experiments.motion_signal [model=tiny data=folder data.root=DIR]     ten seconds for 14 held-out objects
+python -m benchmarks.studies.motion_signal [model=tiny data=folder data.root=DIR]   ten seconds for 14 held-out objects
 
 Motion is the mean way of the surface points from a frame to the next. A clip's variation is the deviation of its steps
 over their mean: 0 for a clip that moves evenly, in which there is nothing to adapt to.
@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
-from experiments.table import FORMATS, Table
+from experiments.report import FORMATS, Table
 from sculpt4d.attention.adaptive import MotionPattern, token_change
 from sculpt4d.checkpoints.build import build_denoiser, find_weights
 from sculpt4d.checkpoints.names import PARTS
@@ -27,7 +27,7 @@ from sculpt4d.data.dataset import ClipSettings, holdout_clips
 from sculpt4d.evaluation.run import build_data
 from sculpt4d.types import Clip
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Told(NamedTuple):

@@ -7,8 +7,8 @@ import pytest
 import torch
 from hydra.utils import instantiate
 
-from experiments import fit_strides, motion_signal
-from experiments.fit_strides import LADDER, by_distance, fit
+from benchmarks.studies import fit_strides, motion_signal
+from benchmarks.studies.fit_strides import LADDER, by_distance, fit
 from sculpt4d.attention.patterns import StridedPattern
 
 PAPER = StridedPattern()

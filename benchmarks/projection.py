@@ -1,6 +1,6 @@
 """What projection does to carried points: error against the animated surface, motion that is not there, and time.
 
-python -m experiments.projection_error Fox.glb MorphStressTest.glb [--synthetic quadruped] [--frames 4] [--grid-res 256]
+python -m benchmarks.projection Fox.glb MorphStressTest.glb [--synthetic quadruped] [--frames 4] [--grid-res 256]
 The animated mesh itself is the truth; points on inner parts, which no projection can place, are left out. Lengths in
 cells of the grid, angles in degrees, processor seconds of one core.
 """
@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
-from experiments.prepare_speed import SEED, THREADS
-from experiments.table import Table, markdown
+from benchmarks.prepare_speed import SEED, THREADS
+from benchmarks.record import Measurement, add_record, command_line, record
+from experiments.report import Table, markdown
 from sculpt4d.data.sampling import Placed, draw, place
 from sculpt4d.data.stages import StageClock
 from sculpt4d.data.synthetic import write_object
@@ -36,13 +37,14 @@ HEADER = (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the table."""
-    found = argparse.ArgumentParser("python -m experiments.projection_error", description=__doc__)
+    found = argparse.ArgumentParser("python -m benchmarks.projection", description=__doc__)
     found.formatter_class = argparse.RawDescriptionHelpFormatter
     found.add_argument("files", nargs="*", type=Path)
     found.add_argument("--synthetic", nargs="*", default=["quadruped"], help="families that are made and measured")
     found.add_argument("--frames", type=int, default=4, help="neighbouring frames from the middle of the clip")
     found.add_argument("--points", type=int, default=124928, help="uniform ones; sharp ones have no one normal")
     found.add_argument("--grid-res", type=int, default=256)
+    add_record(found)
     given = found.parse_args(arguments)
     os.environ.update(dict.fromkeys(THREADS, "1"))  # the child reads them when it loads its libraries
     with tempfile.TemporaryDirectory() as root, ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
@@ -54,6 +56,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows = [row for path in track(paths, "measuring") for row in pool.submit(measure, path, *sizes).result()]
     title = f"Projection of {given.points} uniform points onto closed surfaces of grid {given.grid_res}, in cells"
     print(markdown(Table(title, HEADER, tuple(rows))))
+    if given.record is not None:
+        along = HEADER.index("along the surface, mean")
+        seconds = {name: {row[0]: float(row[-1]) for row in rows if row[1] == name} for name in PROJECTIONS}
+        exact, centre = seconds["closest_point"], seconds["nearest_center"]
+        ratios = {f"{name}, closest_point / nearest_center, seconds": exact[name] / centre[name] for name in exact}
+        figures = {f"{row[0]}, {row[1]}, along the surface (cells)": float(row[along]) for row in rows}
+        line = command_line("benchmarks.projection", arguments)
+        print(record(Measurement("projection", line, SEED, ratios, figures), given.record))
 
 
 def measure(path: Path, frames: int, points: int, grid_res: int) -> list[tuple[str, ...]]:

@@ -7,7 +7,7 @@ import pytest
 import torch.nn.functional as F
 from torch import Tensor
 
-from experiments import device_report, training_step
+from benchmarks import device, training_step
 from sculpt4d.attention.backends import BACKENDS
 from sculpt4d.attention.patterns import Pattern
 
@@ -37,10 +37,10 @@ def test_a_part_that_fails_is_told_and_stops_no_other(
 ):
     listed = [
         ("wrong", ["benchmarks.attention", "--frames", "0"]),
-        ("right", ["experiments.long_clips", "--row", '[2, "generate"]', "--width", "8", "--latents", "8"]),
+        ("right", ["benchmarks.long_clips", "--row", '[2, "generate"]', "--width", "8", "--latents", "8"]),
     ]
-    monkeypatch.setattr(device_report, "parts", lambda device, small: iter(listed))
-    device_report.main([str(tmp_path / "results" / "cpu.json"), "--small", "--device", "cpu"])
+    monkeypatch.setattr(device, "parts", lambda device, small: iter(listed))
+    device.main([str(tmp_path / "results" / "cpu.json"), "--small", "--device", "cpu"])
     found = json.loads((tmp_path / "results" / "cpu.json").read_text())["parts"]
     assert "whole numbers from 1 up" in " ".join(found["wrong"]["failed"])
     assert found["right"]["seconds"] > 0 and found["right"]["peak_bytes"] > 0
@@ -49,10 +49,10 @@ def test_a_part_that_fails_is_told_and_stops_no_other(
 
 def test_the_papers_sizes_are_not_begun_on_a_cpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit):
-        device_report.main([str(tmp_path / "report.json"), "--device", "cpu"])
+        device.main([str(tmp_path / "report.json"), "--device", "cpu"])
     assert "--small" in capsys.readouterr().err
 
 
 def test_every_part_of_the_report_is_a_command_of_its_own():
-    listed = [arguments for _, arguments in device_report.parts("cuda", small=False)]
+    listed = [arguments for _, arguments in device.parts("cuda", small=False)]
     assert len({tuple(arguments) for arguments in listed}) == len(listed)

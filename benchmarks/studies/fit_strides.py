@@ -1,7 +1,7 @@
 """The schedule of strides that keeps the most attention of a dense model, at no more products than blockmask_decay.
 
 python train.py attention=full model=tiny stage.coupling=clip output=runs/train/full
-python -m experiments.fit_strides runs/train/full/temporal.safetensors model=tiny stage.coupling=clip
+python -m benchmarks.studies.fit_strides runs/train/full/temporal.safetensors model=tiny stage.coupling=clip
 
 A model that sees everything says what it looks at: the softmax mass that queries give to the blocks u = v (mod s) of
 frames at a distance, averaged over layers, heads, clips of the training set and flow times. Every schedule of as many
@@ -26,7 +26,7 @@ from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from experiments.table import FORMATS, Table
+from experiments.report import FORMATS, Table
 from sculpt4d.attention.backends import BACKENDS
 from sculpt4d.attention.patterns import Pattern, StridedPattern
 from sculpt4d.attention.reference import reference
@@ -34,7 +34,7 @@ from sculpt4d.training.module import FlowModule
 from sculpt4d.training.run import build_module
 from sculpt4d.training.steps import step_generator
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 LADDER = (1, 2, 4, 8, 16, 32)
 TIMES = 4  # flow times of a clip, evenly spread
 
@@ -49,7 +49,7 @@ class Fit(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measures, searches and prints."""
-    parser = argparse.ArgumentParser("python -m experiments.fit_strides", description=__doc__)
+    parser = argparse.ArgumentParser("python -m benchmarks.studies.fit_strides", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("weights", help="temporal layers trained with attention=full")
     parser.add_argument("overrides", nargs="*", help="of conf/train.yaml")

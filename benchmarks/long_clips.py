@@ -15,7 +15,8 @@ from pathlib import Path
 import torch
 from rich.progress import track
 
-from experiments.table import Table, markdown
+from benchmarks.record import Measurement, add_record, command_line, record
+from experiments.report import Table, markdown
 from sculpt4d.attention.patterns import StridedPattern
 from sculpt4d.model.denoiser import Denoiser
 
@@ -30,7 +31,7 @@ MODES = {
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    found = argparse.ArgumentParser("python -m experiments.long_clips", description=__doc__)
+    found = argparse.ArgumentParser("python -m benchmarks.long_clips", description=__doc__)
     found.formatter_class = argparse.RawDescriptionHelpFormatter
     found.add_argument("--frames", type=int, nargs="+", default=[16, 32, 64, 128])
     found.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
@@ -39,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
         found.add_argument(f"--{name}", type=int, default=value)
     found.add_argument("--dtype", choices=DTYPES, default="fp32")
     found.add_argument("--device", default="cpu")
+    add_record(found)
     found.add_argument("--row", help=argparse.SUPPRESS)  # frames and mode of the one row of a child process
     return found
 
@@ -50,20 +52,37 @@ def main() -> None:
         print(json.dumps(measure(given, *json.loads(given.row))))
         return
     cases = [(frames, mode) for mode in given.modes for frames in given.frames]
-    rows = []
+    rows: list[tuple[str, ...]] = []
+    peaks: dict[tuple[str, int], int] = {}
     for frames, mode in track(cases, "measuring"):
-        command = [sys.executable, "-m", "experiments.long_clips", *sys.argv[1:], "--row", json.dumps([frames, mode])]
+        command = [sys.executable, "-m", "benchmarks.long_clips", *_sizes(given), "--row", json.dumps([frames, mode])]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             rows.append((MODES[mode], str(frames), *["failed"] * 3, done.stderr.strip().splitlines()[-1][:80]))
             continue
         peak, kept, seconds = json.loads(done.stdout.splitlines()[-1])
+        peaks[mode, frames] = peak
         rows.append((MODES[mode], str(frames), *(f"{x / 1e6:.0f}" for x in (peak, kept)), f"{peak / frames / 1e6:.2f}"))
         rows[-1] += (f"{seconds:.1f}",)
     clock = "CPU seconds" if given.device == "cpu" else "seconds"
     header = ("what", "frames", "peak (MB)", "of it inputs and outputs (MB)", "peak per frame (MB)", clock)
     sizes = f"{given.latents} latents a frame, width {given.width}, {given.depth} blocks, {given.dtype}, {given.device}"
     print(markdown(Table(f"Memory above the weights: {sizes}, torch {torch.__version__}", header, tuple(rows))))
+    if given.record is not None:
+        ratios = {
+            f"{MODES[mode]}, peak / without it, {frames} frames": peaks[mode, frames] / peaks[plain, frames]
+            for (mode, frames) in peaks
+            if mode != (plain := mode.partition(",")[0]) and (plain, frames) in peaks
+        }
+        figures = {f"{MODES[mode]}, {frames} frames, peak (MB)": peak / 1e6 for (mode, frames), peak in peaks.items()}
+        line = command_line("benchmarks.long_clips", None)
+        print(record(Measurement("long clips", line, 0, ratios, figures), given.record))
+
+
+def _sizes(given: argparse.Namespace) -> list[str]:
+    """The arguments of a child process, which measures one row."""
+    names = ("latents", "width", "heads", "depth", "moe", "context", "block", "threads", "dtype", "device")
+    return [word for name in names for word in (f"--{name}", str(getattr(given, name)))]
 
 
 def measure(given: argparse.Namespace, frames: int, mode: str) -> tuple[int, int, float]:

@@ -1,42 +1,126 @@
-"""Compute of the full-size model, counted from its layers, beside Table A2 of the paper's supplement.
+"""Compute of the full-size model, counted from its layers, beside Tables A1 and A2 of the paper.
 
-python -m experiments.table_a2_compute [components scaling published sampling decoding] [--csv | --latex]
-
-Seconds, no GPU, no weights. Masks, sizes and steps are those of conf/.
+Masks, sizes and steps are those of conf/. The model is built on the meta device: seconds, no GPU, no weights.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import DictConfig
 
-from experiments import full_size
-from experiments.full_size import FULL, OURS, TERA, config, evaluation, kept, tera
-from experiments.table import Table, show
-from sculpt4d.compute import Evaluation, Sampling, count_sampling
-from sculpt4d.evaluation.published import COMPUTE
+from experiments import papers
+from experiments.report import Table
+from sculpt4d.compute import Decoding, Evaluation, Sampling, count_decoding, count_evaluation, count_sampling
+from sculpt4d.model.denoiser import Denoiser
 
+CONF = Path(__file__).resolve().parents[1] / "conf"
+MODEL, OURS, FULL = "hunyuan3d21", "blockmask_decay", "full"
+TERA = 1e12
 FRAMES = (8, 16, 32, 64)
 SAVINGS = Sampling._fields[1:]
-RELEASE_CELLS, RELEASE_CHUNK = 384, 8000  # the release's grid, and the places it decodes at a time (base spec 2.7)
+RELEASE_CELLS, RELEASE_CHUNK = 384, 8000  # the release's grid, and the positions it decodes at a time
+MASKS = papers.COMPARISONS["a1_masks"]
+PUBLISHED_MASKS = {  # option of conf/attention to "PFLOPs" at 16 frames
+    entry.variant: MASKS.published.rows[entry.label]["compute"]
+    for entry in MASKS.entries
+    if entry.label in MASKS.published.rows and entry.variant is not None
+} | {"temporal_only": papers.COMPONENTS.rows["Temporal attention"]["compute"]}
 
 
-class Published(NamedTuple):
-    """A row of Table A2, by frames."""
+class PublishedLength(NamedTuple):
+    """A row of Table A2: "PFLOPs" with the mask and without, their ratio and the kept pairs in percent."""
 
-    sparse: float  # "PFLOPs"
-    full: float  # "PFLOPs"
-    ratio: float  # percent
-    kept: float  # percent
-
-
-PUBLISHED = {int(frames): Published(**row) for frames, row in COMPUTE.rows.items()}
+    sparse: float
+    full: float
+    ratio: float
+    kept: float
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line."""
-    makers = {make.__name__: make for make in (components, scaling, published, sampling, decoding)}
-    show(__doc__, makers, arguments)
+PUBLISHED = {int(frames): PublishedLength(**row) for frames, row in papers.A2.rows.items()}  # by frames
+
+
+@cache
+def config(attention: str = OURS) -> DictConfig:
+    """The configuration of generate.py for the full-size model and a mask."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("generate", [f"model={MODEL}", f"attention={attention}"])
+
+
+@cache
+def denoiser(attention: str = OURS) -> Denoiser:
+    """The denoiser under an option of conf/attention, without values."""
+    cfg = config(attention)
+    with torch.device("meta"):
+        model: Denoiser = instantiate(cfg.model.denoiser, _partial_=True)(pattern=instantiate(cfg.attention))
+    return model
+
+
+def context_tokens() -> int:
+    """Image tokens of a frame: the class token and the patches."""
+    cfg = config().model
+    return 1 + (cfg.image_size // cfg.conditioner.patch_size) ** 2
+
+
+@cache
+def evaluation(attention: str, frames: int) -> Evaluation:
+    """One evaluation of the denoiser on a clip."""
+    return count_evaluation(denoiser(attention), frames, config().model.latents, context_tokens())
+
+
+@cache
+def decoded_frame() -> Decoding:
+    """One frame through the decoder of the autoencoder."""
+    cfg = config()
+    with torch.device("meta"):
+        return count_decoding(instantiate(cfg.model.vae), cfg.model.latents)
+
+
+def kept(attention: str, frames: int) -> float:
+    """Share of the pairs of full attention, 0 to 1."""
+    return evaluation(attention, frames).temporal_scores / evaluation(FULL, frames).temporal_scores
+
+
+def tera(number: float, digits: int = 2) -> str:
+    """A count in units of 1e12."""
+    return f"{number / TERA:.{digits}f}"
+
+
+def masks() -> Table:
+    """A row for every mask, the paper's first."""
+    frames = config().model.frames
+    names = [*PUBLISHED_MASKS, *sorted({path.stem for path in CONF.glob("attention/*.yaml")} - set(PUBLISHED_MASKS))]
+    full, rows = evaluation(FULL, frames), []
+    for name in names:
+        one, paper = evaluation(name, frames), PUBLISHED_MASKS.get(name)
+        rows.append(
+            (
+                name,
+                f"{100 * kept(name, frames):.2f}",
+                tera(one.temporal_scores),
+                tera(one.total),
+                f"{100 * one.total / full.total:.1f}",
+                *((f"{paper:.1f}", f"{paper - one.temporal_scores / TERA:.1f}") if paper else ("", "")),
+            )
+        )
+    return Table(
+        f"Table A1, compute: one evaluation of the denoiser on {frames} frames, without guidance, in TMAC (1e12 "
+        "multiply-accumulates; 1 MAC = 2 FLOP). Columns headed paper are published, in the paper's unit",
+        (
+            *("mask", "kept pairs (%)", "temporal scores (TMAC)", "sum (TMAC)", "of full (%)"),
+            *('paper: "PFLOPs"', "paper: less temporal scores"),
+        ),
+        tuple(rows),
+        (
+            "The paper's unit is TMAC too (see a2_compute), but less is left beside the temporal scores than the "
+            "architecture has, and not the same in every row.",
+        ),
+    )
 
 
 def components() -> Table:
@@ -109,7 +193,7 @@ def published() -> Table:
             )
         )
     slope, start = np.polyfit(list(PUBLISHED), left, 1)
-    model = full_size.denoiser()
+    model = denoiser()
     sizes = f"N = {config().model.latents} tokens x frames, D = {model.x_embedder.out_features}, L = {model.depth}"
     return Table(
         'What the "PFLOPs" of the paper\'s Table A2 count, beside TMAC (1e12 multiply-accumulates) of one evaluation',
@@ -154,7 +238,7 @@ def sampling() -> Table:
 
 def decoding() -> Table:
     """Latents of a frame to values of its field."""
-    parts, places = full_size.decoding(), (RELEASE_CELLS + 1) ** 3
+    parts, places = decoded_frame(), (RELEASE_CELLS + 1) ** 3
     again = -(-places // RELEASE_CHUNK) - 1
     entries = {
         "transformer": parts.transformer,
@@ -176,5 +260,11 @@ def _rest(one: Evaluation) -> int:
     return one.total - one.temporal_scores
 
 
-if __name__ == "__main__":
-    main()
+COUNTED: Mapping[str, Mapping[str, Callable[[], Table]]] = {  # table to its parts
+    "a1_compute": {"masks": masks},
+    "a2_compute": {make.__name__: make for make in (components, scaling, published, sampling, decoding)},
+}
+TITLES = {
+    "a1_compute": "Table A1, compute: every mask of conf/attention, counted, beside the published column",
+    "a2_compute": "Table A2: compute of the full-size model by layer, length and mask, counted",
+}

@@ -1,7 +1,6 @@
 """Rows of tables: where figures come from, what stands for what is missing, and what is refused."""
 
 import csv
-import importlib.util
 import io
 import math
 import re
@@ -15,15 +14,14 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from experiments import table_a1_masks, table_a3_appearance, table_a4_length, table_main, table_shapegen4d
-from experiments.comparison import SEEDS, beside
-from experiments.present import tables_of
+from experiments.compare import SEEDS, beside, tables_of
+from experiments.papers import COMPARISONS
+from experiments.report import Figure, Table, comma_separated
 from experiments.results import ROOT, default_sources
-from experiments.table import Figure, Table, comma_separated
-from experiments.tables import COMPARISONS
 
 Leave = Callable[..., Path]
-MASKS, LENGTH, MAIN = table_a1_masks.COMPARISON, table_a4_length.COMPARISON, table_main.COMPARISON
+MASKS, LENGTH, MAIN = (COMPARISONS[name] for name in ("a1_masks", "a4_length", "main"))
+APPEARANCE, SHAPEGEN4D = COMPARISONS["a3_appearance"], COMPARISONS["shapegen4d"]
 
 
 def row(table: Table, here: str, figures: str = "measured") -> dict[str, str | Figure]:
@@ -112,7 +110,7 @@ def test_outputs_that_no_paper_has_get_a_row_of_their_own(evaluation: Leave):
 def test_appearance_and_geometry_of_one_folder_do_not_meet(evaluation: Leave):
     geometry = evaluation("V2M4", {"chamfer": 0.1})
     looks = evaluation("full", {"lpips": 0.1, "clip": 0.9, "fvd": 500.0}, protocol={"name": "appearance"})
-    appearance = tables_of(table_a3_appearance.COMPARISON, [geometry, looks])[""]
+    appearance = tables_of(APPEARANCE, [geometry, looks])[""]
     assert row(appearance, "full")["LPIPS ↓"] == Figure(0.1, 0.01)
     assert row(appearance, "V2M4", "not measured")
     assert row(tables_of(MAIN, [geometry, looks])[""], "V2M4")
@@ -198,11 +196,12 @@ def test_tables_expect_seeds_and_folders_of_the_sweeps(
     sweep = configure("train", f"sweep={options.stem}", f"paths.runs={tmp_path}", "output=.").sweep
     assert tuple(sweep.seeds) == SEEDS
     assert Path(sweep.results) == tmp_path / "sweep" / options.stem / "results"  # default_sources
-    assert importlib.util.find_spec(sweep.table.split()[-1])
+    python, _, module, name = sweep.table.split()
+    assert (python, module) == ("python", "experiments.table") and name in COMPARISONS
 
 
 def test_the_time_of_clips_is_told_in_minutes(evaluation: Leave):
-    table = tables_of(table_a3_appearance.COMPARISON, [evaluation("full", {"lpips": 0.1}, seconds_per_clip=90.0)])[""]
+    table = tables_of(APPEARANCE, [evaluation("full", {"lpips": 0.1}, seconds_per_clip=90.0)])[""]
     found = row(table, "full")["minutes a clip ↓"]
     assert isinstance(found, Figure) and found.text() == "1.5000"
 
@@ -220,7 +219,7 @@ def test_a_command_for_outputs_composes_whatever_makes_them(name: str):
 
 
 def test_rows_of_ours_that_are_measured_as_folders_are_made_by_their_command():
-    missing = dict(beside(table_a3_appearance.COMPARISON, {}).missing)
+    missing = dict(beside(APPEARANCE, {}).missing)
     full = missing["Ours-full (full)"]
     assert subprocess.run(["bash", "-n", "-c", full]).returncode == 0
     assert re.findall(r"python (\w+)\.py", full) == ["train", "generate", "evaluate"]
@@ -232,10 +231,10 @@ def test_rows_of_ours_that_are_measured_as_folders_are_made_by_their_command():
 
 def test_sweeps_time_no_clips(sweep: Leave, evaluation: Leave):
     """What they hold is the wall time of generating and measuring, of several processes on one machine."""
-    table = tables_of(table_shapegen4d.COMPARISON, [sweep("masks", "blockmask_decay")])[""]
+    table = tables_of(SHAPEGEN4D, [sweep("masks", "blockmask_decay")])[""]
     assert row(table, "blockmask_decay")["minutes a clip ↓"] == "-"
     timed = evaluation("blockmask_decay", {"chamfer": 0.1}, seconds_per_clip=90.0)
-    found = row(tables_of(table_shapegen4d.COMPARISON, [timed])[""], "blockmask_decay")["minutes a clip ↓"]
+    found = row(tables_of(SHAPEGEN4D, [timed])[""], "blockmask_decay")["minutes a clip ↓"]
     assert isinstance(found, Figure) and found.value == 1.5
 
 

@@ -3,13 +3,12 @@
 import csv
 import io
 import re
-import runpy
-import sys
 
 import pytest
 
-from experiments import full_size, table_a1_compute, table_a2_compute
-from experiments.table import FORMATS, Table
+from experiments import compute
+from experiments import table as command
+from experiments.report import FORMATS, Table
 
 SUPPLEMENT_A2 = """
 8   84.5   123.2   68.6%  58.1%
@@ -27,9 +26,9 @@ SUPPLEMENT_A1 = {  # rows A to F, last column
 TEXT_KEPT = {8: 58.11, 16: 35.23, 32: 21.50}  # percent, of the text below Table A2
 UNITS = ("MAC", "FLOP", "%", "frames", "mask", "component", "part")
 MAKERS = {
-    **{name: getattr(table_a2_compute, name) for name in ("components", "scaling", "published", "sampling")},
-    "decoding": table_a2_compute.decoding,
-    "masks": table_a1_compute.masks,
+    **{name: getattr(compute, name) for name in ("components", "scaling", "published", "sampling")},
+    "decoding": compute.decoding,
+    "masks": compute.masks,
 }
 
 
@@ -46,7 +45,7 @@ def test_every_column_of_a_table_names_its_unit(name: str):
 
 
 def test_the_published_columns_of_table_a2_are_the_papers():
-    found = columns(table_a2_compute.scaling())
+    found = columns(compute.scaling())
     paper = [found[head] for head in found if head.startswith("paper: ")]
     kept, sparse, full, ratio = ([float(cell) for cell in column if cell] for column in paper)
     for row, line in enumerate(SUPPLEMENT_A2.split("\n")[1:-1]):
@@ -57,32 +56,32 @@ def test_the_published_columns_of_table_a2_are_the_papers():
 
 
 def test_the_mask_keeps_the_published_share_at_every_length():
-    found = columns(table_a2_compute.scaling())
+    found = columns(compute.scaling())
     assert found["frames"] == ["8", "16", "32", "64"]
     assert found["kept pairs (%)"][:3] == found["paper: kept pairs (%)"][:3]
 
 
-@pytest.mark.parametrize("frames", table_a2_compute.PUBLISHED)
+@pytest.mark.parametrize("frames", compute.PUBLISHED)
 def test_the_published_numbers_are_tera_multiply_accumulates_of_one_evaluation(frames: int):
     """What the mask saves, to 0.05 %; as PFLOP of anything it would be a thousand times more."""
-    paper = table_a2_compute.PUBLISHED[frames]
+    paper = compute.PUBLISHED[frames]
     dense = 2 * (frames * 4096) ** 2 * 2048 * 21
-    assert full_size.evaluation("full", frames).temporal_scores == dense
-    saved = (1 - full_size.kept("blockmask_decay", frames)) * dense
+    assert compute.evaluation("full", frames).temporal_scores == dense
+    saved = (1 - compute.kept("blockmask_decay", frames)) * dense
     assert paper.full - paper.sparse == pytest.approx(saved / 1e12, rel=5e-4)
 
 
-@pytest.mark.parametrize("frames", table_a2_compute.PUBLISHED)
+@pytest.mark.parametrize("frames", compute.PUBLISHED)
 def test_the_published_remainder_is_smaller_than_the_architectures(frames: int):
-    full = full_size.evaluation("full", frames)
-    left = table_a2_compute.PUBLISHED[frames].full - full.temporal_scores / 1e12
+    full = compute.evaluation("full", frames)
+    left = compute.PUBLISHED[frames].full - full.temporal_scores / 1e12
     assert 0.3 < left / ((full.total - full.temporal_scores) / 1e12) < 0.4
 
 
 def test_table_a1_has_every_mask_and_the_published_column():
-    found = columns(table_a1_compute.masks())
+    found = columns(compute.masks())
     published = dict(zip(found["mask"], found['paper: "PFLOPs"'], strict=True))
-    assert set(published) == {path.stem for path in full_size.CONF.glob("attention/*.yaml")}
+    assert set(published) == {path.stem for path in compute.CONF.glob("attention/*.yaml")}
     numbers = {name: float(cell) for name, cell in published.items() if cell}
     assert numbers == {**SUPPLEMENT_A1, "temporal_only": 60.2}  # the last from the ablation table of the paper
     beside = dict(zip(found["mask"], found["paper: less temporal scores"], strict=True))
@@ -92,7 +91,7 @@ def test_table_a1_has_every_mask_and_the_published_column():
 
 
 def test_components_add_up():
-    found = columns(table_a2_compute.components())
+    found = columns(compute.components())
     rows = found.pop("component")
     for column in found.values():
         cells = dict(zip(rows, column, strict=True))
@@ -100,21 +99,16 @@ def test_components_add_up():
         assert sum(parts) == pytest.approx(float(cells["total"]), abs=0.5)
 
 
-@pytest.mark.parametrize("module", ["table_a1_compute", "table_a2_compute"])
-def test_the_command_prints_every_table(
-    module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
-    monkeypatch.setattr("sys.argv", [module])
-    monkeypatch.delitem(sys.modules, f"experiments.{module}")
-    runpy.run_module(f"experiments.{module}", run_name="__main__", alter_sys=False)
-    printed = capsys.readouterr().out
-    assert printed.count("\n| --- |") == (1 if module == "table_a1_compute" else 5)
+@pytest.mark.parametrize(("name", "parts"), [("a1_compute", 1), ("a2_compute", 5)])
+def test_the_command_prints_every_part(name: str, parts: int, capsys: pytest.CaptureFixture[str]):
+    command.main([name])
+    assert capsys.readouterr().out.count("\n| --- |") == parts
 
 
 def test_csv_reads_back(capsys: pytest.CaptureFixture[str]):
-    table_a2_compute.main(["decoding", "--csv"])
+    command.main(["a2_compute", "decoding", "--csv"])
     title, *lines = capsys.readouterr().out.splitlines()
-    table = table_a2_compute.decoding()
+    table = compute.decoding()
     assert title == f"# {table.title}"
     assert [tuple(row) for row in csv.reader(io.StringIO("\n".join(lines)))] == [table.header, *table.rows]
 
@@ -133,5 +127,5 @@ def test_a_row_of_the_wrong_length_is_refused():
 
 def test_an_unknown_table_is_answered_with_the_known_ones(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit):
-        table_a2_compute.main(["scalling"])
+        command.main(["a2_compute", "scalling"])
     assert "choose among components, scaling, published, sampling, decoding" in capsys.readouterr().err

@@ -1,12 +1,13 @@
 """Minutes that an object takes at the paper's settings, stage by stage, beside a plain dense pipeline in the same run.
 
-python -m experiments.prepare_speed Fox.glb MorphStressTest.glb [--synthetic quadruped] [--frames 32] [--dense-frames 1]
+python -m benchmarks.prepare_speed Fox.glb MorphStressTest.glb [--synthetic quadruped] [--frames 32] [--dense-frames 1]
 Processor time of one core. Plain: the distance of all 257^3 nodes, one label, one marching cubes, closest points in the
 order they come; of a few frames, whose mean stands for all. The other stages are shared.
 """
 
 import argparse
 import dataclasses
+import math
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,8 @@ from rich.progress import track
 from scipy import ndimage
 from skimage.measure import marching_cubes
 
-from experiments.table import Table, markdown
+from benchmarks.record import Measurement, add_record, command_line, record
+from experiments.report import Table, markdown
 from sculpt4d.data import store
 from sculpt4d.data.asset import Job, PrepareSettings, prepare_object
 from sculpt4d.data.sampling import draw
@@ -38,7 +40,7 @@ SEED = 1  # of the synthetic object
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    found = argparse.ArgumentParser("python -m experiments.prepare_speed", description=__doc__)
+    found = argparse.ArgumentParser("python -m benchmarks.prepare_speed", description=__doc__)
     found.formatter_class = argparse.RawDescriptionHelpFormatter
     found.add_argument("files", nargs="*", type=Path)
     found.add_argument("--synthetic", nargs="*", default=["quadruped"], help="families that are made and measured")
@@ -46,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
     for name in ("frames", "points", "sharp_points", "views", "image_size", "grid_res"):
         found.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(paper, name))
     found.add_argument("--dense-frames", type=int, default=1, help="0 leaves the dense pipeline out")
+    add_record(found)
     return found
 
 
@@ -72,6 +75,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     note = f"Plain: {given.dense_frames} of the frames were measured. Surface: watertight and projection together."
     print(markdown(Table(title, header, tuple(rows), (note,))))
+    if given.record is not None:
+        cells = [dict(zip(header, each, strict=True)) for each in rows]
+        ratios = {f"{each['object']}, plain / ours, surface": float(each["ratio, surface"]) for each in cells}
+        ratios |= {f"{each['object']}, plain / ours, all": float(each["ratio, all"]) for each in cells}
+        figures = {f"{each['object']}, CPU minutes": float(each["minutes"]) for each in cells}
+        line = command_line("benchmarks.prepare_speed", arguments)
+        ratios = {what: value for what, value in ratios.items() if not math.isnan(value)}  # --dense-frames 0
+        print(record(Measurement("preparation", line, SEED, ratios, figures), given.record))
 
 
 def measure(job: Job, dense_frames: int) -> tuple[dict[str, float], int, float]:

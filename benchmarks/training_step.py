@@ -1,6 +1,6 @@
 """What one training step of the temporal layers costs with each attention backend, and that all give one loss.
 
-python -m experiments.training_step --frames 8 16 32 --backends reference,merged experiment=demo
+python -m benchmarks.training_step --frames 8 16 32 --backends reference,merged experiment=demo
 
 Backends step in turns from the same weights on the same batches, random latents and pictures of the model's sizes. On
 the CPU seconds are process time of one thread, medians over the steps after the first.
@@ -18,7 +18,8 @@ from hydra import compose, initialize_config_dir
 from rich.progress import track
 from torch.optim.lr_scheduler import LRScheduler
 
-from experiments.table import FORMATS, Table
+from benchmarks.record import Measurement, add_record, command_line, record
+from experiments.report import FORMATS, Table
 from sculpt4d.attention.timing import seconds
 from sculpt4d.training.module import FlowModule
 from sculpt4d.training.run import build_module
@@ -42,7 +43,7 @@ class Course:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    found = argparse.ArgumentParser("python -m experiments.training_step", description=__doc__)
+    found = argparse.ArgumentParser("python -m benchmarks.training_step", description=__doc__)
     found.formatter_class = argparse.RawDescriptionHelpFormatter
     found.add_argument("overrides", nargs="*", help="of conf/train.yaml; experiment=demo without any")
     found.add_argument("--frames", type=int, nargs="+", default=[8, 16, 32])
@@ -51,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--steps", type=int, default=6)
     found.add_argument("--threads", type=int, default=1)
     found.add_argument("--device", default="cpu")
+    add_record(found)
     return found
 
 
@@ -75,6 +77,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     title = f"Seconds of a training step of {given.batch} clips: {sizes}, torch {torch.__version__}, {device.type}"
     header = ("frames", "backend", "seconds", "ratio", "largest relative difference of the loss")
     print(FORMATS["markdown"](Table(title, header, tuple(rows))))
+    if given.record is not None:
+        first, *_ = given.backends.split(",")
+        others = [row for row in rows if row[1] != first]
+        ratios = {f"{name} / {first}, seconds at {frames} frames": float(ratio) for frames, name, _, ratio, _ in others}
+        gaps = {
+            f"{name}, relative difference of the loss at {frames} frames": float(row[-1])
+            for frames, name, *row in others
+        }
+        line = command_line("benchmarks.training_step", arguments)
+        print(record(Measurement("training step", line, 0, ratios, gaps), given.record))
 
 
 def course(backend: str, frames: int, overrides: Sequence[str], device: torch.device) -> Course:
