@@ -195,11 +195,13 @@ def _fill(module: nn.Module, plans: Sequence[_Plan], progress: Progress | None) 
 
 def _agree(told: str, part: Part, expected: Mapping[str, Any]) -> None:
     """Raises ValueError when our own file says that it was trained with something else."""
-    for key in identity.disagreeing(part.description, expected) if part.description is not None else ():
+    if part.description is None:
+        return
+    for key in identity.disagreeing(part.description, expected):
         trained, wanted = (
-            identity.told(identity.pattern_value(side.get(key))) for side in (part.description, expected)
+            identity.told(identity.pattern_value(side)) for side in (part.description.get(key), expected[key])
         )
         raise ValueError(
-            f"{told} was trained with {key}={trained}, but {key}={wanted} is configured: choose "
-            f"{key}={trained}, or weights that were trained so"
+            f"{told} was trained with {key}={trained}, but {key}={wanted} is configured: choose {key}={trained}, or "
+            "weights that were trained so"
         )

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from sculpt4d import identity
 from sculpt4d.data.datamodule import ClipDataModule
 from sculpt4d.data.dataset import ClipDataset
-from sculpt4d.data.files import write_json
+from sculpt4d.files import write_json
 from sculpt4d.generation.parts import STAGE, base_names, build_denoiser, build_vae, find_weights, temporal_names
 from sculpt4d.model.layout import PARTS
 from sculpt4d.model.weights import save_weights
