@@ -7,13 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from omegaconf import OmegaConf
 
 from experiments.results import ROOT, Run
-from sculpt4d.training.sweep_plan import key_of
-
-FIELDS = ("model", "steps", "trained_frames", "frozen")
-NEUTRAL = {  # keys and overrides that change no number beyond rounding, or what is compared by itself
-    *("seed", "seeds", "threads", "offline", "backend", "paths", "limit", "logger", "callbacks.preview"),
-    *("stage.val_every", "trainer=cpu", "trainer=gpu", "trainer.accelerator", "trainer.enable_progress_bar"),
-}
+from sculpt4d.identity import BUDGET, is_neutral, override_key
 
 
 def refuse_budgets(runs: Iterable[Run], free: Collection[str] = ()) -> None:
@@ -29,7 +23,7 @@ def refuse_budgets(runs: Iterable[Run], free: Collection[str] = ()) -> None:
 
 def differing(first: Run, other: Run, free: Collection[str] = ()) -> str:
     """What two runs do not have in common, in words. What a file does not say, or has no use for, is not compared."""
-    for name in FIELDS:
+    for name in BUDGET:
         sides = getattr(first, name), getattr(other, name)
         if name not in free and all(sides) and sides[0] != sides[1]:
             return f"{name} ({_told(sides[0], sides[1])} and {_told(sides[1], sides[0])})"
@@ -62,13 +56,13 @@ def varied() -> frozenset[str]:
     sweeps = [OmegaConf.to_container(OmegaConf.load(file)) for file in sorted((ROOT / "conf" / "sweep").glob("*.yaml"))]
     variants = [entry or {} for sweep in sweeps if isinstance(sweep, dict) for entry in sweep["variants"].values()]
     parts = ("both", "train", "evaluate")
-    return frozenset(key_of(text) for entry in variants for part in parts for text in entry.get(part) or ())
+    return frozenset(override_key(text) for entry in variants for part in parts for text in entry.get(part) or ())
 
 
 def _telling(run: Run, part: str) -> Mapping[str, str]:
     """The overrides of training or evaluation that numbers depend on, by key."""
     texts = run.overrides.get(part, {})
-    return {key: text for key, text in texts.items() if not {key, text} & NEUTRAL}
+    return {key: text for key, text in texts.items() if not is_neutral(text)}
 
 
 def _told(value: object, other: object) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from sculpt4d.evaluation.objects import Objects, failures, read_objects
 from sculpt4d.evaluation.records import number, numbers, part, read_record
-from sculpt4d.training.sweep_plan import key_of
+from sculpt4d.identity import override_key
 
 ROOT = Path(__file__).resolve().parents[1]
 FROZEN = ("vae", "denoiser")  # parts below the temporal layers
@@ -111,8 +111,8 @@ def _of_sweep(file: Path, record: dict[str, Any]) -> Run:
         data=part(record, "data"),
         named=read_objects(record),
         frozen=_hashes(part({"frozen": {}} | record, "frozen")),
-        overrides={name: {key_of(text): text for text in part(given, name, list)} for name in given},
-        given=frozenset(map(key_of, part({"command": ""} | record, "command", str).split())),
+        overrides={name: {override_key(text): text for text in part(given, name, list)} for name in given},
+        given=frozenset(map(override_key, part({"command": ""} | record, "command", str).split())),
     )
 
 

@@ -13,13 +13,8 @@ from experiments.budgets import differing as other_budget
 from experiments.results import Run
 from experiments.table import Figure
 from sculpt4d.evaluation.objects import differing as other_objects
-from sculpt4d.training.recipe import flat
+from sculpt4d.identity import REPEATED, comparable
 
-UNCOMPARED = {  # other points of the same surfaces; what a model reads of the same objects
-    "protocol": {"seed"},
-    "data": {"settings", "module", "workers", "loaders", "ground_truth"},  # a place: objects are compared instead
-}
-REPEATED = ("model", "steps", "frames", "trained_frames")  # the same in all seeds of a variant
 TOLD = {"protocol": "protocols", "frames": "numbers of frames", "total": "numbers of objects", "named": "objects"}
 
 
@@ -113,10 +108,7 @@ def _differing(mine: Run, theirs: Run, rule: str) -> str:
         return ""
     if not isinstance(first, Mapping):
         return f"{first} and {other}" if first != other else ""
-    skipped = UNCOMPARED.get(rule, set())
-    sides = [
-        dict(flat({name: value for name, value in side.items() if name not in skipped})) for side in (first, other)
-    ]
+    sides = [comparable(side, rule) for side in (first, other)]
     names = sides[0].keys() | sides[1].keys() if rule == "protocol" else sides[0].keys() & sides[1].keys()
     if not names and any(sides):
         return "nothing that both name"

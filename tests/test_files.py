@@ -117,7 +117,7 @@ def test_a_folder_that_cannot_be_moved_brings_the_old_one_back(tmp_path: Path, m
     assert {path.name for path in tmp_path.iterdir()} == {"place", "draft"} and (place / "place").exists()
 
 
-def test_of_two_processes_that_finish_one_folder_the_one_that_comes_between_the_renames_wins(
+def test_a_folder_that_another_process_puts_there_between_the_renames_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """The other one comes between the two renames."""

@@ -30,6 +30,7 @@ from sculpt4d.evaluation.provenance import hardware, versions
 from sculpt4d.evaluation.show import show_folders
 from sculpt4d.evaluation.timing import seconds_per_clip
 from sculpt4d.files import file_digest, write_json
+from sculpt4d.identity import plain
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +130,7 @@ def _constants(
     cameras: Sequence[Mapping[str, float]],
 ) -> dict[str, Any]:
     """Everything the numbers depend on but the objects themselves, plain enough for JSON and for one hash."""
-    placement = OmegaConf.to_container(cfg.protocol, resolve=True)
+    placement = plain(cfg.protocol)
     of_fvd = ("window", "epsilon") if "fvd" in settings.measures else ()
     kept = {name: getattr(settings, name) for name in ("size", "crop", *of_fvd)}
     return {"name": NAME, "placement": placement, "cameras": list(cameras), **kept, "networks": dict(hashes)}

@@ -14,6 +14,7 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torchmetrics import Metric
 
+from sculpt4d import identity
 from sculpt4d.evaluation.protocol import Judge, Protocol
 from sculpt4d.evaluation.records import kept
 from sculpt4d.files import write_json
@@ -160,8 +161,7 @@ def _measured(measure: Callable[[], Measured]) -> Measured:
 
 def settings_key(settings: Mapping[str, Any]) -> str:
     """Short hash of settings that JSON can hold."""
-    text = json.dumps({"format": FORMAT, **settings}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return identity.digest({"format": FORMAT, **settings})
 
 
 def case_digest(case: Case) -> str:

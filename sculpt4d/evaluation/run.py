@@ -12,6 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate, to_absolute_path
 from omegaconf import DictConfig, OmegaConf
 
+from sculpt4d import identity
 from sculpt4d.data.dataset import ClipSettings, holdout_clips, split_names
 from sculpt4d.data.store import read_record
 from sculpt4d.evaluation.appearance_run import evaluate_appearance, measures_appearance
@@ -65,9 +66,7 @@ def evaluate_folders(cfg: DictConfig) -> float:
     method = cfg.method or predictions.name
     chosen = Path(to_absolute_path(str(cfg.output))) if cfg.output else None
     output = chosen or Path(cfg.paths.runs) / "evaluate" / f"{method}_{protocol.name}"
-    constants = OmegaConf.to_container(cfg.protocol, resolve=True)
-    assert isinstance(constants, dict)
-    settings = {"protocol": constants, "moments": cfg.moments}
+    settings = identity.counted(cfg, "evaluate", identity.COMPARED)
     engine = choose(cfg.neighbours)
     log.info("nearest neighbours: %s", engine)
     found = measure_folders(
@@ -86,7 +85,7 @@ def evaluate_folders(cfg: DictConfig) -> float:
     record = {
         **record_of(found, numbers, method, protocol.seed),
         "open_frames": sum(entry.open_frames for entry in found.measured),
-        "protocol": {**constants, "failed_chamfer": FAILED_CHAMFER, "definitions": protocol.definitions()},
+        "protocol": {**settings["protocol"], "failed_chamfer": FAILED_CHAMFER, "definitions": protocol.definitions()},
         "settings": {**settings, "data": {"ground_truth": str(cfg.ground_truth)}, "frames": None},
         "predictions": str(cfg.predictions),
         "seconds_per_clip": seconds_per_clip(predictions),
@@ -203,16 +202,7 @@ def read_cases(cfg: DictConfig, train: Sequence[str], holdout: Sequence[str]) ->
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:
     """Everything the numbers depend on except data and seeds, with no interpolation left."""
-    names = ("baseline", "frames", "backend", "precision", "attention", "sampler", "surface", "protocol", "metrics")
-    chosen: dict[str, Any] = {}
-    for name in names:
-        chosen[name] = OmegaConf.to_container(cfg[name], resolve=True) if OmegaConf.is_config(cfg[name]) else cfg[name]
-    model = OmegaConf.to_container(cfg.model, resolve=True)
-    assert isinstance(model, dict)
-    chosen["model"] = {key: value for key, value in model.items() if key not in ("training", "weights")}
-    chosen["data"] = {"name": cfg.data.name, "settings": OmegaConf.to_container(cfg.data.settings, resolve=True)}
-    chosen["weights"] = weight_hashes(cfg)
-    return chosen
+    return identity.counted(cfg, "evaluate", identity.GENERATED) | {"weights": weight_hashes(cfg)}
 
 
 def weight_hashes(cfg: DictConfig) -> dict[str, dict[str, str] | None]:

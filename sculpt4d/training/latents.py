@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from sculpt4d import identity
 from sculpt4d.data.dataset import ClipDataset
 from sculpt4d.files import file_lock, replacing_file
 from sculpt4d.model.vae import ShapeVAE
@@ -50,7 +51,8 @@ class LatentDataset(Dataset[EncodedClip]):
 
 def fingerprint(vae: ShapeVAE, dataset: ClipDataset, variants: int) -> str:
     """Changes with the weights, the objects and the way they are read."""
-    digest = hashlib.sha256(repr((dataset.names, dataset.settings, variants)).encode())
+    reading = identity.unlisted(dataset.settings, identity.READING)
+    digest = hashlib.sha256(identity.digest([dataset.names, reading, variants]).encode())
     for name, tensor in sorted(vae.state_dict().items()):
         digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
