@@ -22,7 +22,7 @@ def refuse_budgets(runs: Iterable[Run], free: Collection[str] = ()) -> None:
 
 
 def differing(first: Run, other: Run, free: Collection[str] = ()) -> str:
-    """How two runs differ in budget, in words; empty if they do not. What a file does not say is not compared."""
+    """What two runs do not have in common, in words. What a file does not say, or has no use for, is not compared."""
     for name in BUDGET:
         sides = getattr(first, name), getattr(other, name)
         if name not in free and all(sides) and sides[0] != sides[1]:

@@ -13,7 +13,7 @@ from experiments.compute import COUNTED
 from experiments.papers import COMPARISONS
 from experiments.report import FORMATS, Table, add_wandb, folder, log_tables
 from experiments.results import ROOT, read_runs
-from sculpt4d.data.files import write_text
+from sculpt4d.files import write_text
 
 PARTS = {"a1_compute": "masks", "a2_compute": "scaling"}  # the part of a counted table that is published
 SUFFIXES = {"markdown": "md", "csv": "csv", "latex": "tex"}

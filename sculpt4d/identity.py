@@ -83,6 +83,9 @@ SHARED = {  # keys of both train and evaluate
     "model.training": Role.DERIVED,
     **DATA,
 }
+FORWARDED = (  # keys of both commands that a sweep passes on to training and evaluation alike
+    *("attention", "backend", "checkpoint", "data", "frames", "model", "offline", "paths", "threads", "weight_names"),
+)
 TRAIN = {
     **SHARED,
     "start": Role.CONTENT,
@@ -276,8 +279,12 @@ def override_key(override: str) -> str:
 
 def comparable(record: Mapping[str, Any], part: str) -> dict[str, Any]:
     """A part of a result file (`protocol`, `data`) as dotted keys and values to compare with another file's."""
-    left_out = MEASURED.get(part, {})
-    return dict(flat({key: value for key, value in canonical(record).items() if key not in left_out}))
+    return dict(flat(unlisted(record, MEASURED.get(part, {}))))
+
+
+def unlisted(node: Any, table: Mapping[str, Role]) -> dict[str, Any]:
+    """The canonical form of a record or dataclass without the keys of a table."""
+    return {key: value for key, value in canonical(node).items() if key not in table}
 
 
 def other_sampling(found: Any, asked: Any) -> Iterator[tuple[str, Any, Any]]:

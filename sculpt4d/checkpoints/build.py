@@ -199,8 +199,9 @@ def _agree(told: str, part: WeightPart, expected: Mapping[str, Any]) -> None:
     if description is None:
         return
     for key in identity.disagreeing(description, expected):
-        trained, wanted = (identity.told(identity.pattern_value(side.get(key))) for side in (description, expected))
+        sides = description.get(key), expected[key]
+        trained, wanted = (identity.told(identity.pattern_value(side)) for side in sides)
         raise ValueError(
-            f"{told} was trained with {key}={trained}, but {key}={wanted} is configured: choose "
-            f"{key}={trained}, or weights that were trained so"
+            f"{told} was trained with {key}={trained}, but {key}={wanted} is configured: choose {key}={trained}, or "
+            "weights that were trained so"
         )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sculpt4d.data import store
 from sculpt4d.data.asset import PrepareSettings, recorded_settings
+from sculpt4d.identity import other_sampling
 
 
 def refuse_other_sampling(folders: Iterable[Path], settings: PrepareSettings) -> None:
@@ -17,14 +18,9 @@ def refuse_other_sampling(folders: Iterable[Path], settings: PrepareSettings) ->
         found = recorded_settings(folder) if (folder / store.RECORD).is_file() else None
         if found is None:
             continue
-        for name, old, new in (
-            ("consistent", found.consistent, settings.consistent),
-            ("projection", found.projection, settings.projection),
-            ("sharp_points", found.sharp_points, settings.sharp_points),
-        ):
-            if bool(old) != bool(new) if name == "sharp_points" else old != new:
-                raise ValueError(
-                    f"{folder} was prepared with {name}={old}, asked for is {name}={new}: give each way of sampling a "
-                    f"folder of its own (prepare.py output=..., train.py data.root=...), ask for {name}={old} "
-                    f"(train.py data.prepare.{name}={old}), or delete {folder.parent}"
-                )
+        for name, old, new in other_sampling(found, settings):
+            raise ValueError(
+                f"{folder} was prepared with {name}={old}, asked for is {name}={new}: give each way of sampling a "
+                f"folder of its own (prepare.py output=..., train.py data.root=...), ask for {name}={old} "
+                f"(train.py data.prepare.{name}={old}), or delete {folder.parent}"
+            )

@@ -17,19 +17,20 @@ from omegaconf import DictConfig, OmegaConf
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sculpt4d.data.executors_progress import shown
-from sculpt4d.data.files import file_digest
 from sculpt4d.evaluation.appearance import DEFINITIONS, PERFECT, Appearance, Judge
 from sculpt4d.evaluation.appearance_draw import Drawing, draw_object
 from sculpt4d.evaluation.appearance_fvd import TOO_FEW, frechet_distance
 from sculpt4d.evaluation.appearance_i3d import SHORTEST
 from sculpt4d.evaluation.appearance_objects import Looked, compare_object, find_sides, measured
 from sculpt4d.evaluation.folders import UNKNOWN, Measurement, record_of, refuse_nothing, summarize_measured
-from sculpt4d.evaluation.holdout import settings_key, write_json
+from sculpt4d.evaluation.holdout import settings_key
 from sculpt4d.evaluation.pairing import pair_objects
 from sculpt4d.evaluation.protocol import Protocol
 from sculpt4d.evaluation.provenance import hardware, versions
 from sculpt4d.evaluation.show import show_folders
 from sculpt4d.evaluation.timing import seconds_per_clip
+from sculpt4d.files import file_digest, write_json
+from sculpt4d.identity import plain
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +130,7 @@ def _constants(
     cameras: Sequence[Mapping[str, float]],
 ) -> dict[str, Any]:
     """Everything the numbers depend on but the objects themselves, plain enough for JSON and for one hash."""
-    placement = OmegaConf.to_container(cfg.protocol, resolve=True)
+    placement = plain(cfg.protocol)
     of_fvd = ("window", "epsilon") if "fvd" in settings.measures else ()
     kept = {name: getattr(settings, name) for name in ("size", "crop", *of_fvd)}
     return {"name": NAME, "placement": placement, "cameras": list(cameras), **kept, "networks": dict(hashes)}

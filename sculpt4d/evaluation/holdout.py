@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -15,9 +14,10 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torchmetrics import Metric
 
-from sculpt4d.data.files import write_text
+from sculpt4d import identity
 from sculpt4d.evaluation.protocol import Judge, Protocol
 from sculpt4d.evaluation.records import kept
+from sculpt4d.files import write_json
 from sculpt4d.types import Clip, MeshSequence
 
 log = logging.getLogger(__name__)
@@ -161,8 +161,7 @@ def _measured(measure: Callable[[], Measured]) -> Measured:
 
 def settings_key(settings: Mapping[str, Any]) -> str:
     """Short hash of settings that JSON can hold."""
-    text = json.dumps({"format": FORMAT, **settings}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return identity.digest({"format": FORMAT, **settings})
 
 
 def case_digest(case: Case) -> str:
@@ -185,22 +184,6 @@ def read_result(path: Path) -> Result:
         for seed, sample in record["samples"].items()
     }
     return Result(**record)
-
-
-def write_json(path: Path, record: Mapping[str, Any]) -> None:
-    """Writes strict JSON (NaN becomes null), whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(_plain(record), indent=1, allow_nan=False))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value
 
 
 def _numbers(values: Mapping[str, float | None]) -> dict[str, float]:

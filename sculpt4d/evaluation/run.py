@@ -12,15 +12,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate, to_absolute_path
 from omegaconf import DictConfig, OmegaConf
 
+from sculpt4d import identity
 from sculpt4d.checkpoints.build import find_weights
 from sculpt4d.checkpoints.names import PARTS
 from sculpt4d.data.dataset import ClipSettings, holdout_clips, split_names
-from sculpt4d.data.files import file_digest
-from sculpt4d.data.lock import alone
 from sculpt4d.data.store import read_record
 from sculpt4d.evaluation.appearance_run import evaluate_appearance, measures_appearance
 from sculpt4d.evaluation.folders import measure_folders, record_of, refuse_nothing, summarize_measured
-from sculpt4d.evaluation.holdout import Case, evaluate_cases, write_json
+from sculpt4d.evaluation.holdout import Case, evaluate_cases
 from sculpt4d.evaluation.metrics import FAILED_CHAMFER
 from sculpt4d.evaluation.nearest import choose
 from sculpt4d.evaluation.protocol import Protocol
@@ -28,6 +27,7 @@ from sculpt4d.evaluation.provenance import hardware, tell_replaced, versions
 from sculpt4d.evaluation.show import show, show_folders
 from sculpt4d.evaluation.summary import summarize_results
 from sculpt4d.evaluation.timing import seconds_per_clip
+from sculpt4d.files import file_digest, file_lock, write_json
 from sculpt4d.generation.pipeline import load_pipeline
 from sculpt4d.types import Clip, MeshSequence
 
@@ -66,9 +66,7 @@ def evaluate_folders(cfg: DictConfig) -> float:
     method = cfg.method or predictions.name
     chosen = Path(to_absolute_path(str(cfg.output))) if cfg.output else None
     output = chosen or Path(cfg.paths.runs) / "evaluate" / f"{method}_{protocol.name}"
-    constants = OmegaConf.to_container(cfg.protocol, resolve=True)
-    assert isinstance(constants, dict)
-    settings = {"protocol": constants, "moments": cfg.moments}
+    settings = identity.counted(cfg, "evaluate", identity.COMPARED)
     engine = choose(cfg.neighbours)
     log.info("nearest neighbours: %s", engine)
     found = measure_folders(
@@ -87,7 +85,7 @@ def evaluate_folders(cfg: DictConfig) -> float:
     record = {
         **record_of(found, numbers, method, protocol.seed),
         "open_frames": sum(entry.open_frames for entry in found.measured),
-        "protocol": {**constants, "failed_chamfer": FAILED_CHAMFER, "definitions": protocol.definitions()},
+        "protocol": {**settings["protocol"], "failed_chamfer": FAILED_CHAMFER, "definitions": protocol.definitions()},
         "settings": {**settings, "data": {"ground_truth": str(cfg.ground_truth)}, "frames": None},
         "predictions": str(cfg.predictions),
         "seconds_per_clip": seconds_per_clip(predictions),
@@ -188,7 +186,7 @@ def build_data(cfg: DictConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:
     root = Path(cfg.data.root)
     if cfg.data.module.get("build") is None:
         return split_names(root, "train"), split_names(root, "holdout")
-    with alone(root):
+    with file_lock(root):
         instantiate(cfg.data.module.build)(root)
         return split_names(root, "train"), split_names(root, "holdout")
 
@@ -204,16 +202,7 @@ def read_cases(cfg: DictConfig, train: Sequence[str], holdout: Sequence[str]) ->
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:
     """Everything the numbers depend on except data and seeds, with no interpolation left."""
-    names = ("baseline", "frames", "backend", "precision", "attention", "sampler", "surface", "protocol", "metrics")
-    chosen: dict[str, Any] = {}
-    for name in names:
-        chosen[name] = OmegaConf.to_container(cfg[name], resolve=True) if OmegaConf.is_config(cfg[name]) else cfg[name]
-    model = OmegaConf.to_container(cfg.model, resolve=True)
-    assert isinstance(model, dict)
-    chosen["model"] = {key: value for key, value in model.items() if key not in ("training", "weights")}
-    chosen["data"] = {"name": cfg.data.name, "settings": OmegaConf.to_container(cfg.data.settings, resolve=True)}
-    chosen["weights"] = weight_hashes(cfg)
-    return chosen
+    return identity.counted(cfg, "evaluate", identity.GENERATED) | {"weights": weight_hashes(cfg)}
 
 
 def weight_hashes(cfg: DictConfig) -> dict[str, dict[str, str] | None]:

@@ -1,28 +1,21 @@
 """What the weights of a run depend on: written into them, and kept beside checkpoints, where only it goes on."""
 
 import json
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from sculpt4d.data.files import file_digest
+from sculpt4d import identity
+from sculpt4d.files import file_digest
 
 FILE = "recipe.json"
-PLACES = {"root", "module", "source", "workers", "loaders"}  # of the data: where they are and who makes them
-FREE = {"steps", "val_every", "save_every", "recompute"}  # of the stage: what a run may go on with changed
 BELOW = {"vae": (), "base": ("vae",), "temporal": ("vae", "base")}  # whose weights a stage stands on
 
 
 def recipe(cfg: DictConfig) -> dict[str, Any]:
     """What a weights file says of its training: every setting that shapes the numbers, and no path of a machine."""
-    config = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(config, dict)
-    kept = {str(key): config[key] for key in ("seed", "frames", "attention", "stage", "flow", "model", "data")}
-    kept["model"] = {key: value for key, value in kept["model"].items() if key not in ("weights", "training")}
-    kept["data"] = {key: value for key, value in kept["data"].items() if key not in ("root", "module", "source")}
-    return kept
+    return identity.counted(cfg, "train", identity.TRAINED)
 
 
 def frozen(cfg: DictConfig) -> dict[str, str | None]:
@@ -47,10 +40,10 @@ def check_recipe(folder: Path, cfg: DictConfig) -> None:
     if not path.is_file():
         return
     try:
-        before = dict(flat(json.loads(path.read_text())))
+        before = dict(identity.flat(identity.canonical(json.loads(path.read_text()))))
     except ValueError as error:
         raise ValueError(f"{path} is not readable ({error}): delete {folder} to start again") from error
-    now = dict(flat(json.loads(json.dumps(compared(cfg)))))
+    now = dict(identity.flat(identity.canonical(compared(cfg))))
     names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
     if names:
         told = ", ".join(f"{name} {before.get(name)} -> {now.get(name)}" for name in names[:4])
@@ -63,10 +56,8 @@ def check_recipe(folder: Path, cfg: DictConfig) -> None:
 
 def compared(cfg: DictConfig) -> dict[str, Any]:
     """What two runs of one folder must have in common."""
-    kept = recipe(cfg)
-    kept["data"] = {key: value for key, value in kept["data"].items() if key not in PLACES}
+    kept = identity.counted(cfg, "train", identity.RESUMED)
     kept["data"]["folder"] = Path(cfg.data.root).name
-    kept["stage"] = {key: value for key, value in kept["stage"].items() if key not in FREE}
     kept["weights"] = {part: _below(part, cfg) for part in BELOW[cfg.stage.name]}
     return kept | {"start": known(cfg.start), "checkpoint": known(cfg.checkpoint)}
 
@@ -76,12 +67,3 @@ def _below(part: str, cfg: DictConfig) -> str | None:
     place = cfg.model.weights[part]
     own = Path(cfg.output).parent / part / f"{part}.safetensors"
     return "an earlier stage" if place and Path(str(place)) == own else known(place)
-
-
-def flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted names and values of nested settings."""
-    for key, value in content.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 
 from sculpt4d import identity
-from sculpt4d.data.files import write_json
+from sculpt4d.files import write_json
 from sculpt4d.training.recipe import FILE, compared
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from sculpt4d.checkpoints.names import PARTS
 from sculpt4d.checkpoints.weights import save_weights
 from sculpt4d.data.datamodule import ClipDataModule
 from sculpt4d.data.dataset import ClipDataset
-from sculpt4d.data.files import write_json
+from sculpt4d.files import write_json
 from sculpt4d.training.autoencoder import AutoencoderModule
 from sculpt4d.training.callbacks import LastLosses, TrainedAverage, whole
 from sculpt4d.training.latents import LatentDataset, encode_dataset

@@ -3,9 +3,7 @@
 Weights lie in a folder named by everything they depend on, so that variants and sweeps that train alike train once.
 """
 
-import hashlib
-import json
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,14 +12,12 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from sculpt4d.training.recipe import PLACES, frozen, known, recipe
+from sculpt4d.identity import FORWARDED, SWEPT, TRAIN, Role, counted, digest, override_key, role_of
+from sculpt4d.training.recipe import frozen, known, recipe
 
-# what the command line says of these holds for evaluation as well as for training
-SHARED = ("attention", "backend", "checkpoint", "data", "frames", "model", "offline", "paths", "threads")
 OWN = {"seed": "sweep.seeds=[0]", "output": "sweep.folder=DIR", "stages": "one stage", "stage": "stage.KEY=VALUE"}
+KEY = 12  # hexadecimal digits of a key
 PARTS = {"both", "train", "evaluate", "trained"}  # of a variant
-JUDGED = ("attention", "baseline", "frames", "limit", "metrics", "precision", "protocol", "sampler", "seeds", "surface")
-QUIET = "+trainer.enable_progress_bar=false"  # what of the trainer changes no weight
 
 
 @dataclass(frozen=True)
@@ -122,12 +118,7 @@ def plan_sweep(cfg: DictConfig, given: Sequence[str]) -> list[Job]:
 
 def merge(*parts: Sequence[str]) -> tuple[str, ...]:
     """Overrides one after the other; of those for one key the last holds."""
-    return tuple({key_of(text): text for part in parts for text in part}.values())
-
-
-def key_of(override: str) -> str:
-    """The key that an override of Hydra's changes, adds or removes."""
-    return override.lstrip("+~").partition("=")[0]
+    return tuple({override_key(text): text for part in parts for text in part}.values())
 
 
 def _variant(cfg: DictConfig, name: str, given: Sequence[str]) -> tuple[Composed | None, Composed]:
@@ -139,12 +130,13 @@ def _variant(cfg: DictConfig, name: str, given: Sequence[str]) -> tuple[Composed
         raise ValueError(f"sweep.variants.{name} has {', '.join(unknown)}: it may hold {', '.join(sorted(PARTS))}")
     both, train, evaluate = (tuple(entry.get(part) or ()) for part in ("both", "train", "evaluate"))
     decided = (
-        dict.fromkeys(map(key_of, (*both, *train, *evaluate)), "sweep.only=[...] chooses among the variants") | OWN
+        dict.fromkeys(map(override_key, (*both, *train, *evaluate)), "sweep.only=[...] chooses among the variants")
+        | OWN
     )
     for text in given:
-        if key_of(text) in decided:
-            raise ValueError(f"{text}: sweep={cfg.sweep.name} decides this itself; use {decided[key_of(text)]}")
-    shared = [text for text in given if key_of(text).split(".")[0] in SHARED]
+        if override_key(text) in decided:
+            raise ValueError(f"{text}: sweep={cfg.sweep.name} decides this itself; use {decided[override_key(text)]}")
+    shared = [text for text in given if override_key(text).split(".")[0] in FORWARDED]
     lists = {"train": merge(sweep["train"], given, both, train)} if entry.get("trained", True) else {}
     lists["evaluate"] = merge(sweep["evaluate"], shared, both, evaluate)
     made = {root: Composed(cfg.paths.conf, cfg.paths.root, root, texts, "") for root, texts in lists.items()}
@@ -154,24 +146,25 @@ def _variant(cfg: DictConfig, name: str, given: Sequence[str]) -> tuple[Composed
 def _training(config: Composed, built: DictConfig, trained: str, seed: int) -> Training:
     """`built`: the configuration, which every seed would compose anew."""
     built.seed = seed
-    content = recipe(built)
-    content["data"] = {name: value for name, value in content["data"].items() if name not in PLACES}
+    content: dict[str, Any] = recipe(built)
     content |= {"start": known(built.start), "frozen": frozen(built), "precision": str(built.trainer.precision)}
-    if changed := sorted(
-        text for text in config.overrides if key_of(text).split(".")[0] == "trainer" and text != QUIET
-    ):
+    if changed := sorted(filter(_changes_training, config.overrides)):
         content["trainer"] = changed
-    key = _hash(content)
+    key = digest(content, KEY)
     output = str(Path(trained) / f"seed{seed}_{key}")
     return Training(replace(config, overrides=merge(config.overrides, [f"seed={seed}"]), output=output), key)
 
 
+def _changes_training(override: str) -> bool:
+    """Whether it changes the trainer, other than in what is shown."""
+    key = override_key(override)
+    return key.split(".")[0] == "trainer" and role_of(key, TRAIN) is not Role.REPORT
+
+
 def _evaluation_key(built: DictConfig, seed: int, training: Training | None) -> str:
     built.seeds = [seed]
-    content: dict[str, Any] = {part: plain(built[part]) for part in JUDGED}
-    content["model"] = plain(built.model, {"training", "weights"})
-    content |= {"data": plain(built.data, PLACES), "frozen": frozen(built)}
-    return _hash(content | {"training": training.key if training else None})
+    content = counted(built, "evaluate", SWEPT) | {"frozen": frozen(built)}
+    return digest(content | {"training": training.key if training else None}, KEY)
 
 
 def _command(sweep: str, variant: str, seed: int, given: Sequence[str]) -> str:
@@ -181,14 +174,4 @@ def _command(sweep: str, variant: str, seed: int, given: Sequence[str]) -> str:
 
 def portable(overrides: Sequence[str]) -> list[str]:
     """Those that mean the same on another machine: no paths, which change no number either."""
-    return [text for text in overrides if key_of(text).split(".")[0] != "paths" and "=/" not in text]
-
-
-def plain(node: Any, without: Collection[str] = ()) -> Any:
-    """A configuration node as what JSON can hold, without some of its keys."""
-    content: Any = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
-    return {key: value for key, value in content.items() if key not in without} if without else content
-
-
-def _hash(content: object) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:12]
+    return [text for text in overrides if override_key(text).split(".")[0] != "paths" and "=/" not in text]

@@ -10,11 +10,9 @@ from omegaconf import DictConfig
 
 from sculpt4d import identity
 from sculpt4d.compute import count_evaluation
-from sculpt4d.data.files import file_digest
-from sculpt4d.evaluation.holdout import write_json
+from sculpt4d.files import file_digest, write_json
 from sculpt4d.model.denoiser import Denoiser
-from sculpt4d.training.recipe import PLACES
-from sculpt4d.training.sweep_plan import Job, Run, plain, portable
+from sculpt4d.training.sweep_plan import Job, Run, portable
 
 TERA = 1e12
 
@@ -47,7 +45,7 @@ def write_result(job: Job, run: Run, cfg: DictConfig, weights: Path | None) -> N
             "evaluate": portable(run.config.overrides),
         },
         "protocol": measured["protocol"],
-        "data": plain(cfg.data, PLACES),
+        "data": identity.counted(cfg, "evaluate", identity.SWEPT)["data"],
         "objects": measured["objects"],
         "names": [entry["name"] for entry in measured["per_object"]],
         "mean": measured["mean"],

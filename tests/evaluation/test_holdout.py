@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from sculpt4d.evaluation.alignment import Similarity
-from sculpt4d.evaluation.holdout import Case, evaluate_cases, write_json
+from sculpt4d.evaluation.holdout import Case, evaluate_cases
 from sculpt4d.evaluation.protocol import Protocol
 from sculpt4d.evaluation.summary import summarize_results
+from sculpt4d.files import write_json
 from sculpt4d.types import Clip, Mesh, MeshSequence
 
 SMALL = Protocol(points=300, resolution=16)
