@@ -19,8 +19,6 @@ from sculpt4d.generation.video import read_frames
 
 log = logging.getLogger(__name__)
 
-CROPS = ("clip", "frame")
-
 
 class Phases:
     """One progress bar a phase, and the seconds each took."""
@@ -53,10 +51,6 @@ def generate(cfg: DictConfig) -> Path:
     """Writes meshes, one animated GLB, preview, page and generation.json; returns the folder."""
     source = Path(to_absolute_path(str(cfg.input)))
     output = Path(to_absolute_path(str(cfg.output))) if cfg.output else Path(cfg.paths.runs) / "generate" / source.stem
-    if cfg.fps <= 0:
-        raise ValueError(f"fps={cfg.fps}: frames per second must be positive")
-    if cfg.crop not in CROPS:
-        raise ValueError(f"crop={cfg.crop} is not one of {', '.join(CROPS)}")
     check_folder(output, cfg.overwrite)
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
