@@ -17,9 +17,9 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from sculpt4d.overrides import refuse_renamed
-from sculpt4d.schema import check_config
-from sculpt4d.settings import Settings
+from sculpt4d.config.overrides import refuse_renamed
+from sculpt4d.config.schema import check_config
+from sculpt4d.config.settings import Settings
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sculpt4d.settings import SamplerSettings
+from sculpt4d.config.settings import SamplerSettings
 
 # (latents, time, context) to velocity. The context is what the caller gave `sample`, whatever its type: it belongs to
 # the first clips of the batch, and the clips after those, or with None all, are to be treated as unconditional.

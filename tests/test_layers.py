@@ -9,10 +9,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "sculpt4d"
 ROWS = {
+    "config": 0,
     "optional": 0,
-    "overrides": 0,
-    "schema": 0,
-    "settings": 0,
     "types": 0,
     "attention": 1,
     "flow": 1,

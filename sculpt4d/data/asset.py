@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
+from sculpt4d.config.settings import PrepareSettings
 from sculpt4d.data import release, store, synthetic
 from sculpt4d.data.cameras import Camera, choose_cameras
 from sculpt4d.data.intake import Origin, take_in
@@ -21,7 +22,6 @@ from sculpt4d.geometry.bounds import clip_box, to_box
 from sculpt4d.geometry.distance import signed_distance
 from sculpt4d.geometry.surface import carry, sample_surface
 from sculpt4d.geometry.watertight import watertight
-from sculpt4d.settings import PrepareSettings
 from sculpt4d.types import AnimatedMesh, Appearance, Mesh
 
 NEAR = ((2, 0.015), (4, 0.06))  # (one in so many labelled points, deviation from the surface in stored units)

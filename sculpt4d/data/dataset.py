@@ -12,12 +12,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from sculpt4d.config.settings import ClipSettings
 from sculpt4d.data import images as image_files
 from sculpt4d.data import store
 from sculpt4d.data.reader import Reader
 from sculpt4d.geometry.fps import farthest_points, split_queries
 from sculpt4d.geometry.morton import morton_order
-from sculpt4d.settings import ClipSettings
 from sculpt4d.types import Clip, Mesh, MeshSequence
 
 TO_CLIP = 2.0  # stored coordinates lie in [-0.5, 0.5], a clip's in [-1, 1]

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
 
+from sculpt4d.config.settings import ExecutorSettings
 from sculpt4d.data.drafts import sweep_drafts
 from sculpt4d.data.executors import Attempt, Executor, Named, Outcome, Serial, Work, refuse_doubles
 from sculpt4d.data.executors_slot import Slot, Task, resident
-from sculpt4d.settings import ExecutorSettings
 
 WATCH = 0.25  # seconds between two looks at clock and memory
 

@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from sculpt4d.config.settings import Thresholds
 from sculpt4d.data.exclusions import excluded_ids
 from sculpt4d.data.executors import Unsuitable
 from sculpt4d.data.gltf_file import GltfFile
-from sculpt4d.settings import Thresholds
 from sculpt4d.types import AnimatedMesh
 
 SAME = 1e-4  # of the size: poses whose vertices all lie closer are one

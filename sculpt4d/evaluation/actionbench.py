@@ -13,12 +13,12 @@ import torch
 import trimesh
 from jaxtyping import Float
 
+from sculpt4d.config.settings import ActionBenchSettings
 from sculpt4d.evaluation.affine import PUBLIC_STARTS, Affine, axis_rotations, fit_affine
 from sculpt4d.evaluation.metrics import frame_failed
 from sculpt4d.evaluation.motion import Cloud, Frame, Motion, Sided, one_topology, points_of
 from sculpt4d.evaluation.nearest import plant
 from sculpt4d.evaluation.protocol import Scores
-from sculpt4d.settings import ActionBenchSettings
 from sculpt4d.types import Mesh
 
 Points = Float[np.ndarray, "_ 3"]

@@ -6,10 +6,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from sculpt4d.config.settings import RigidSettings, SimilaritySettings
 from sculpt4d.evaluation.affine import axis_rotations
 from sculpt4d.evaluation.nearest import lean_tree, plant
 from sculpt4d.geometry.morton import morton_order
-from sculpt4d.settings import RigidSettings, SimilaritySettings
 
 Points = Float[np.ndarray, "_ 3"]
 

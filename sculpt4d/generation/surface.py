@@ -8,13 +8,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sculpt4d.config.settings import SurfaceSettings
 from sculpt4d.generation.parts import Progress
 from sculpt4d.geometry.isosurface import Extraction, extract, first_cells, sample
 from sculpt4d.geometry.marching import mesh_of
 from sculpt4d.model.field import DecodedShape
 from sculpt4d.model.flash import flash_grid
 from sculpt4d.model.vae import ShapeVAE
-from sculpt4d.settings import SurfaceSettings
 from sculpt4d.types import MeshSequence
 
 BOUNDS = 1.01  # half the side of the cube that is searched

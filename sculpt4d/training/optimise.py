@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sculpt4d.settings import OptimisationSettings
+from sculpt4d.config.settings import OptimisationSettings
 from sculpt4d.training.steps import rate_factor
 
 

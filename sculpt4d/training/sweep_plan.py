@@ -12,9 +12,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from sculpt4d.overrides import compose_config
-from sculpt4d.schema import check_config
-from sculpt4d.settings import Settings
+from sculpt4d.config.overrides import compose_config
+from sculpt4d.config.schema import check_config
+from sculpt4d.config.settings import Settings
 from sculpt4d.training.recipe import PLACES, frozen, known, recipe
 
 # what the command line says of these holds for evaluation as well as for training

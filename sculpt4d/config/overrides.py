@@ -5,10 +5,13 @@ from types import MappingProxyType
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import OverrideParseException
 from omegaconf import DictConfig
+
+from sculpt4d.config.settings import PrepareSettings
 
 # Old to new. `group=option` is an option of a group, anything else a key with all keys below it; the new name of a key
 # is a key, so that the answer can repeat the value.
@@ -30,6 +33,9 @@ RENAMED: Mapping[str, str] = MappingProxyType(
         **{f"model.training.{stage}": "stage" for stage in ("vae", "base", "temporal")},
     }
 )
+
+# The option that conf/prepare.yaml takes its defaults from; the dataclass is their only place.
+ConfigStore.instance().store("prepare_settings", dict(vars(PrepareSettings())))
 
 
 def compose_config(conf: str, name: str, overrides: Sequence[str]) -> DictConfig:

@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
-
-from sculpt4d.schema import check_fields, setting
+from sculpt4d.config.schema import check_fields, setting
 
 # Choices that code looks up by name; tests/test_settings.py compares them with what the code knows.
 BACKENDS = ("auto", "reference", "merged", "flex", "block_sparse")
@@ -204,8 +202,8 @@ class ExecutorSettings:
     """
 
     workers: int | None = setting(None, ge=1)
-    timeout: float | None = setting(None, gt=0)
-    memory: float | None = setting(None, gt=0)
+    timeout: int | float | None = setting(None, gt=0)
+    memory: int | float | None = setting(None, gt=0)
     retries: int = setting(1, ge=0)
 
     def __post_init__(self) -> None:
@@ -487,8 +485,8 @@ class Settings(PrepareSettings):
     method: str | None
     moments: int = setting(ge=1)
     neighbours: str = setting(choices=ENGINES)
-    timeout: float | None = setting(gt=0)
-    memory: float | None = setting(gt=0)
+    timeout: int | float | None = setting(gt=0)
+    memory: int | float | None = setting(gt=0)
     retries: int = setting(ge=0)
     # prepare.py
     source: str | None
@@ -499,7 +497,3 @@ class Settings(PrepareSettings):
     verify: str | None
     clip: str | int | None
     address: str
-
-
-# conf/prepare.yaml takes its defaults from PrepareSettings
-ConfigStore.instance().store("prepare_settings", dict(vars(PrepareSettings())))

@@ -15,10 +15,10 @@ NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "
 def setting(
     default: Any = dataclasses.MISSING,
     *,
-    ge: float | None = None,
-    gt: float | None = None,
-    le: float | None = None,
-    lt: float | None = None,
+    ge: int | float | None = None,
+    gt: int | float | None = None,
+    le: int | float | None = None,
+    lt: int | float | None = None,
     choices: Sequence[Any] = (),
     empty: bool = True,
 ) -> Any:
@@ -101,7 +101,9 @@ def _faults(cfg: DictConfig, schema: type, prefix: str) -> Iterator[tuple[str, b
 
 
 def _members(hint: Any) -> tuple[Any, ...]:
-    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    """The kinds of a union. Whole numbers are numbers: of `int | float`, float remains."""
+    members = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    return tuple(member for member in members if member is not int or float not in members)
 
 
 def _is_text(hint: Any, metadata: Mapping[str, Any]) -> bool:
@@ -152,7 +154,7 @@ def _is_one(value: Any, kind: Any, metadata: Mapping[str, Any]) -> bool:
     if kind in (int, float):
         numeric = isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
         return numeric and math.isfinite(value) and _within(value, metadata)
-    return isinstance(value, kind)
+    return isinstance(value, get_origin(kind) or kind)
 
 
 def _within(value: Any, metadata: Mapping[str, Any]) -> bool:
