@@ -5,16 +5,20 @@ An error that a person can fix ends the command with one line on stderr and a st
 
 import errno
 import functools
+import inspect
 import os
 import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from string import Template
 from typing import ParamSpec, TypeVar
 
+from hydra import compose, initialize_config_dir
 from hydra.errors import InstantiationException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from sculpt4d.config.overrides import refuse_renamed
@@ -80,11 +84,17 @@ def told_keys(main: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     of all paths where nobody has. Goes around `hydra.main`.
     """
 
+    script = Path(inspect.getfile(inspect.unwrap(main)))
+
     @functools.wraps(main)
     def guarded(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         os.environ.setdefault(ROOT, os.getcwd())
+        overrides = typed(sys.argv[1:])
         with one_line_errors():
-            refuse_renamed(typed(sys.argv[1:]))
+            refuse_renamed(overrides)
+        if {"--help", "-h"} & set(sys.argv[1:]) and (script.parent / "conf" / f"{script.stem}.yaml").is_file():
+            print(usage(script.parent / "conf", script.stem, overrides))
+            raise SystemExit(0)
         try:
             return main(*args, **kwargs)
         except SystemExit as stop:
@@ -95,6 +105,19 @@ def told_keys(main: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
             raise
 
     return guarded
+
+
+def usage(conf: Path, name: str, overrides: Sequence[str]) -> str:
+    """What --help prints: the text of `hydra.help` in the configuration. Hydra fills it in too, in thrice the time."""
+    with initialize_config_dir(str(conf), job_name=name, version_base="1.3"):
+        cfg = compose(name, list(overrides), return_hydra_config=True)
+    template = Template(cfg.hydra.help.template)
+    chosen = {key.split("@")[0] for key in cfg.hydra.runtime.choices if not key.startswith("hydra")}
+    options = {group: sorted(path.stem for path in (conf / group).glob("*.yaml")) for group in sorted(chosen)}
+    listed = "".join(f"{group}: {', '.join(names)}\n" for group, names in options.items())
+    with open_dict(cfg):
+        del cfg.hydra
+    return template.substitute(APP_CONFIG_GROUPS=listed, CONFIG=OmegaConf.to_yaml(cfg))
 
 
 def typed(words: Sequence[str]) -> list[str]:
