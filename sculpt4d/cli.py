@@ -112,8 +112,8 @@ def usage(conf: Path, name: str, overrides: Sequence[str]) -> str:
     with initialize_config_dir(str(conf), job_name=name, version_base="1.3"):
         cfg = compose(name, list(overrides), return_hydra_config=True)
     template = Template(cfg.hydra.help.template)
-    chosen = {key.split("@")[0] for key in cfg.hydra.runtime.choices if not key.startswith("hydra")}
-    options = {group: sorted(path.stem for path in (conf / group).glob("*.yaml")) for group in sorted(chosen)}
+    chosen = sorted(group for group in cfg.hydra.runtime.choices if "/" not in group and group != "hydra")
+    options = {group: sorted(path.stem for path in (conf / group).glob("*.yaml")) for group in chosen}
     listed = "".join(f"{group}: {', '.join(names)}\n" for group, names in options.items())
     with open_dict(cfg):
         del cfg.hydra

@@ -1,4 +1,4 @@
-"""Nothing heavy is imported before it is needed: help, wrong settings, wrong inputs and preparation do without torch."""
+"""Nothing heavy is imported before it is needed: help, wrong settings and preparation do without torch."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ from pathlib import Path
 import sculpt4d.data.executors_worker
 from sculpt4d.data.asset import Job, PrepareSettings, prepare_object
 settings = PrepareSettings(frames=2, points=32, sharp_points=8, views=1, image_size=16, grid_res=16, front=True)
-prepare_object(Job("rotor_0000", Path(sys.argv[1], "a.glb"), Path(sys.argv[1], "a"), settings, "rotor", made=1))
+prepare_object(Job("gears_0000", Path(sys.argv[1], "a.glb"), Path(sys.argv[1], "a"), settings, "gears", made=1))
 """
 
 
