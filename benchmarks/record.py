@@ -17,9 +17,9 @@ from typing import Any
 
 from experiments.report import Table
 from experiments.results import BENCHMARKS, ROOT
-from sculpt4d.files import write_json
 from sculpt4d.evaluation.provenance import hardware, versions
 from sculpt4d.evaluation.records import part, read_record
+from sculpt4d.files import write_json
 
 FOLDER = ROOT / "results" / BENCHMARKS
 

@@ -471,17 +471,23 @@ def test_a_disk_that_fills_while_a_checkpoint_is_written_leaves_no_half_of_it(
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        ("train.py stage.steps=abc", "stage.steps=abc: must be a number, such as the usual 4200"),
+        ("train.py stage.steps=abc", "stage.steps=abc: must be a whole number of at least 1"),
+        ("train.py stage.steps=null", "stage.steps=null: must be a whole number of at least 1"),
+        ("train.py stage={steps:abc}", "stage.steps=abc: must be a whole number of at least 1"),
+        ("train.py -m stage.steps=-1,2", "stage.steps=-1: must be a whole number of at least 1"),
         ("train.py sweep=masks sweep.seeds=1", "sweep.seeds=1: must be a list: sweep.seeds=[1]"),
-        ("evaluate.py seeds=0", "seeds=0: must be a list: seeds=[0]"),
         (
-            "evaluate.py threads=${seed} limit=abc",
-            "limit=abc: must be a whole number of objects from 1, or null for all",
+            "train.py trainer=deepspeed_zero3",
+            "trainer=deepspeed_zero3 is now trainer=deepspeed trainer.strategy.stage=3",
         ),
+        ("prepare.py workers=auto", "workers=auto: must be a whole number of at least 1, or null"),
+        ("evaluate.py seeds=0", "seeds=0: must be a list: seeds=[0]"),
+        ("evaluate.py threads=${seed} limit=abc", "limit=abc: must be a whole number of at least 1, or null"),
+        ("evaluate.py limit=1.5", "limit=1.5: must be a whole number of at least 1, or null"),
         ("evaluate.py sedes=[0]", "valid keys beside sedes: "),
     ],
 )
 def test_a_value_of_another_kind_is_refused_by_name(command: str, said: str, tmp_path: Path) -> None:
-    words = [sys.executable, *command.split(), f"hydra.run.dir={tmp_path}"]
+    words = [sys.executable, *command.split(), f"hydra.run.dir={tmp_path}", f"hydra.sweep.dir={tmp_path}"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1 and said in done.stderr and "Traceback" not in done.stderr, done.stderr

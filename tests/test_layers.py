@@ -11,6 +11,7 @@ PACKAGE = ROOT / "sculpt4d"
 ROWS = {
     "files": 0,
     "identity": 0,
+    "config": 0,
     "optional": 0,
     "types": 0,
     "attention": 1,

@@ -13,6 +13,7 @@ import torch
 import trimesh
 from jaxtyping import Float
 
+from sculpt4d.config.settings import ActionBenchSettings
 from sculpt4d.evaluation.affine import PUBLIC_STARTS, Affine, axis_rotations, fit_affine
 from sculpt4d.evaluation.metrics import frame_failed
 from sculpt4d.evaluation.motion import Cloud, Frame, Motion, Sided, one_topology, points_of
@@ -23,7 +24,6 @@ from sculpt4d.types import Mesh
 Points = Float[np.ndarray, "_ 3"]
 QUERY_SEEDS = (1, 0)  # added to query_seed: queries of the truth, of the prediction
 TRUTH_SEED = 1 << 20  # added to the seed for points of a truth that are drawn: no frame of a prediction has theirs
-LARGEST_SEED = 1 << 31  # of numpy's legacy generator, with room for what is added
 DEFINITIONS = {
     "cd_3d": "a fresh alignment for every frame; chamfer, mean over frames",
     "cd_4d": "the alignment of frame 0 for every frame; chamfer, mean over frames",
@@ -40,33 +40,14 @@ DEFINITIONS = {
 
 
 @dataclass(frozen=True)
-class ActionBench:
+class ActionBench(ActionBenchSettings):
     """points: drawn per predicted frame. alignment_points: of either side in the alignment, `steps` of Adam at `rate`.
     queries: points of either side whose nearest distance counts in CD-3D and CD-4D. every_start: all 24 axis
     rotations; else those of the public list, which names two of them twice and so lacks two. seed: of drawn points and
     of the rows for the alignment.
     """
 
-    name: str = "actionbench"
-    points: int = 100_000
-    alignment_points: int = 10_000
-    steps: int = 200
-    rate: float = 0.01
-    queries: int = 10_000
-    every_start: bool = True
-    seed: int = 44
-    query_seed: int = 44
-
     tracked = True  # the moving mesh of a prepared object is its truth, not the closed ones
-
-    def __post_init__(self) -> None:
-        if min(self.points, self.alignment_points, self.steps, self.queries) < 1:
-            raise ValueError("protocol: points, alignment_points, steps and queries must be at least 1")
-        for name in ("seed", "query_seed"):
-            if type(value := getattr(self, name)) is not int or not 0 <= value < LARGEST_SEED:
-                raise ValueError(f"protocol: {name}={value} must be a whole number from 0 to {LARGEST_SEED - 1}")
-        if type(self.every_start) is not bool:
-            raise ValueError(f"protocol: every_start={self.every_start} must be true or false")
 
     def definitions(self) -> dict[str, str]:
         """Every quantity and rule in words."""

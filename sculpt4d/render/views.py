@@ -1,12 +1,13 @@
 """Choice of the renderer; all of them share one camera convention."""
 
-from collections.abc import Sequence
+import importlib
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
 from jaxtyping import UInt8
 
-from sculpt4d.render import blender, embree, pytorch3d
 from sculpt4d.render.cameras import Camera
 from sculpt4d.types import Drawable
 
@@ -19,11 +20,14 @@ class Renderer(Protocol):
     ) -> list[UInt8[np.ndarray, "{size} {size} 4"]]: ...
 
 
-RENDERERS: dict[str, Renderer] = {
-    "embree": embree.render_views,
-    "blender": blender.render_views,
-    "pytorch3d": pytorch3d.render_views,
-}
+# Modules with a function `render_views`, imported when they are asked for: one of them loads torch.
+RENDERERS: Mapping[str, str] = MappingProxyType(
+    {
+        "embree": "sculpt4d.render.embree",
+        "blender": "sculpt4d.render.blender",
+        "pytorch3d": "sculpt4d.render.pytorch3d",
+    }
+)
 
 
 def draw_views(
@@ -32,4 +36,5 @@ def draw_views(
     """One image per camera. Raises ValueError for an unknown renderer, ImportError for one that is not installed."""
     if renderer not in RENDERERS:
         raise ValueError(f"renderer={renderer}: choose one of {', '.join(RENDERERS)}")
-    return RENDERERS[renderer](drawable, cameras, size)
+    render: Renderer = importlib.import_module(RENDERERS[renderer]).render_views
+    return render(drawable, cameras, size)

@@ -233,7 +233,7 @@ def test_size_alone_changes_no_drawn_point(size: float) -> None:
 
 @pytest.mark.parametrize("wrong", [{"seed": -1}, {"query_seed": 1 << 31}, {"seed": True}])
 def test_a_wrong_constant_is_refused_before_any_object(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=f"protocol: {next(iter(wrong))}="):
+    with pytest.raises(ValueError, match=f"protocol.{next(iter(wrong))}="):
         ActionBench(**wrong)
 
 
