@@ -1,74 +1,67 @@
-"""What a person at the command line sees when something is wrong: one line, and an exit status that is not 0."""
+"""What all four commands share: settings are checked before anything heavy is imported, errors are one line.
+
+An error that a person can fix ends the command with one line on stderr and a status that is not 0.
+"""
 
 import errno
 import functools
+import inspect
 import os
 import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from string import Template
 from typing import ParamSpec, TypeVar
 
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra import compose, initialize_config_dir
 from hydra.errors import InstantiationException
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from sculpt4d.config.overrides import refuse_renamed
+from sculpt4d.config.schema import check_config
+from sculpt4d.config.settings import Settings
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 ROOT = "SCULPT4D_ROOT"  # the checkout, see conf/paths
 TRACEBACK = "SCULPT4D_TRACEBACK"  # set to 1 to see where an error comes from
 STOPPED = 128 + signal.SIGINT  # what a shell expects of a program that Ctrl-C ended
-MENDABLE = (ValueError, OSError, ImportError, MissingMandatoryValue)
+FIXABLE = (ValueError, OSError, ImportError, MissingMandatoryValue)
 
 
-def clean_errors(main: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Turns errors that a person can mend (a wrong value, a file, a full disk, a missing package) into one line.
+def clean_errors(main: Callable[[DictConfig], Result]) -> Callable[[DictConfig], Result]:
+    """Checks the composed configuration, then runs `main`; goes between `hydra.main` and the function.
 
-    Goes between `hydra.main` and the function: Hydra would print its own traceback. SCULPT4D_TRACEBACK=1 shows all.
+    `main` imports what it needs itself, so that a wrong setting is answered before torch is loaded. Errors that a
+    person can fix (a value, a file, a full disk, a missing package) become one line; SCULPT4D_TRACEBACK=1 shows all.
     """
 
     @functools.wraps(main)
-    def guarded(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-        try:
-            refuse_other_kinds()
-            return main(*args, **kwargs)
-        except (*MENDABLE, InstantiationException) as error:
-            if os.environ.get(TRACEBACK) == "1":
-                raise
-            print(f"error: {in_words(error)}", file=sys.stderr)
-            raise SystemExit(1) from None
-        except KeyboardInterrupt:
-            print("stopped", file=sys.stderr)
-            raise SystemExit(STOPPED) from None
+    def guarded(cfg: DictConfig) -> Result:
+        with one_line_errors():
+            check_config(cfg, Settings)
+            return main(cfg)
 
     return guarded
 
 
-def refuse_other_kinds() -> None:
-    """Raises ValueError for the first override of the running command that has a word or list where a number is usual,
-    or neither list nor null where a list is. Lightning's own keys (trainer), interpolations and whole groups are left
-    to those who read them.
-    """
-    if not HydraConfig.initialized() or not GlobalHydra.instance().is_initialized():
-        return
-    running = HydraConfig.get()
-    given: list[str] = OmegaConf.to_container(running.overrides.task, resolve=False)  # type: ignore[assignment]
-    chosen = [text for text in given if text.split("=")[0].lstrip("+") in running.runtime.choices]
-    loader = GlobalHydra.instance().config_loader()
-    usual = loader.load_configuration(running.job.config_name, chosen, RunMode.RUN)
-    for override in OverridesParser.create().parse_overrides([text for text in given if "${" not in text]):
-        key, value = override.key_or_group, override.value()
-        if key in running.runtime.choices or key.startswith("trainer.") or value is None:
-            continue
-        before = OmegaConf.select(usual, key, throw_on_resolution_failure=False)
-        if OmegaConf.is_list(before) and isinstance(value, str | int | float):
-            raise ValueError(f"{key}={value}: must be a list: {key}=[{value}]")
-        if isinstance(before, int | float) and not isinstance(before, bool) and isinstance(value, str | list):
-            raise ValueError(f"{key}={value}: must be a number, such as the usual {before}")
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Ends the process with status 1 and one line for an error that a person can fix."""
+    try:
+        yield
+    except (*FIXABLE, InstantiationException) as error:
+        if os.environ.get(TRACEBACK) == "1":
+            raise
+        print(f"error: {in_words(error)}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        raise SystemExit(STOPPED) from None
 
 
 def in_words(error: BaseException) -> str:
@@ -76,7 +69,7 @@ def in_words(error: BaseException) -> str:
     cause = error
     while isinstance(cause, InstantiationException) and cause.__cause__ is not None:  # Hydra wraps a constructor's own
         cause = cause.__cause__
-    if not isinstance(cause, MENDABLE):
+    if not isinstance(cause, FIXABLE):
         return " ".join(str(error).split())
     missing = re.search(r"Missing mandatory value: (\S+)", str(cause))
     if missing:
@@ -87,13 +80,21 @@ def in_words(error: BaseException) -> str:
 
 
 def told_keys(main: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Adds the valid keys to what Hydra says of a mistyped one, and sets the root of all paths where nobody has. Goes
-    around `hydra.main`.
+    """Answers old names with the new ones, adds the valid keys to Hydra's answer to a mistyped one, and sets the root
+    of all paths where nobody has. Goes around `hydra.main`.
     """
+
+    script = Path(inspect.getfile(inspect.unwrap(main)))
 
     @functools.wraps(main)
     def guarded(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         os.environ.setdefault(ROOT, os.getcwd())
+        overrides = typed(sys.argv[1:])
+        with one_line_errors():
+            refuse_renamed(overrides)
+        if {"--help", "-h"} & set(sys.argv[1:]) and (script.parent / "conf" / f"{script.stem}.yaml").is_file():
+            print(usage(script.parent / "conf", script.stem, overrides))
+            raise SystemExit(0)
         try:
             return main(*args, **kwargs)
         except SystemExit as stop:
@@ -104,3 +105,21 @@ def told_keys(main: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
             raise
 
     return guarded
+
+
+def usage(conf: Path, name: str, overrides: Sequence[str]) -> str:
+    """What --help prints: the text of `hydra.help` in the configuration. Hydra fills it in too, in thrice the time."""
+    with initialize_config_dir(str(conf), job_name=name, version_base="1.3"):
+        cfg = compose(name, list(overrides), return_hydra_config=True)
+    template = Template(cfg.hydra.help.template)
+    chosen = {key.split("@")[0] for key in cfg.hydra.runtime.choices if not key.startswith("hydra")}
+    options = {group: sorted(path.stem for path in (conf / group).glob("*.yaml")) for group in sorted(chosen)}
+    listed = "".join(f"{group}: {', '.join(names)}\n" for group, names in options.items())
+    with open_dict(cfg):
+        del cfg.hydra
+    return template.substitute(APP_CONFIG_GROUPS=listed, CONFIG=OmegaConf.to_yaml(cfg))
+
+
+def typed(words: Sequence[str]) -> list[str]:
+    """The overrides among the words of a command line."""
+    return [word for word in words if not word.startswith("-") and ("=" in word or word.startswith("~"))]

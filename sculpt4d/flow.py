@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 Velocity = Callable[[Float[Tensor, "b t p c"], Float[Tensor, " b"]], Float[Tensor, "b t p c"]]
@@ -65,6 +64,8 @@ def couple(data: Float[Tensor, "b t p c"], noise: Float[Tensor, "b t p c"], mode
         return data
     if mode not in COUPLINGS:
         raise ValueError(f"coupling {mode!r} is not one of {', '.join(COUPLINGS)}")
+    from scipy.optimize import linear_sum_assignment  # slow to import, and only a training of small models needs it
+
     b, t, p, _ = data.shape
     places, seeds = data[..., :3], noise[..., :3]
     if mode == "clip":

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sculpt4d.config.settings import SamplerSettings
+
 # (latents, time, context) to velocity. The context is what the caller gave `sample`, whatever its type: it belongs to
 # the first clips of the batch, and the clips after those, or with None all, are to be treated as unconditional.
 Denoise = Callable[[Float[Tensor, "b t p c"], Float[Tensor, " b"], Any], Float[Tensor, "b t p c"]]
@@ -21,7 +23,7 @@ def shifted_times(start: float, end: float, count: int, shift: float) -> Float[T
 
 
 @dataclass(frozen=True)
-class Euler:
+class Euler(SamplerSettings):
     """steps: network evaluations. guidance: 1 follows the condition alone, above 1 exaggerates it.
     shift: below 1 spends more steps near the noise. share: noise shared by the frames, 0 to 1.
     halves_in_turn: the two halves of guidance one after the other, in less memory; the velocity is the same.
@@ -29,22 +31,6 @@ class Euler:
     Times are `steps + 1` shifted ones from 0 to 1. The release counts the N points of the path, the last of which makes
     an empty step: its 50 is steps = 49.
     """
-
-    steps: int = 49
-    guidance: float = 5.0
-    shift: float = 1.0
-    share: float = 1.0
-    halves_in_turn: bool = False
-
-    def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"sampler.steps={self.steps}: at least one step is needed")
-        if self.guidance < 0:
-            raise ValueError(f"sampler.guidance={self.guidance}: must be 0 (no condition) or more; 1 is no guidance")
-        if self.shift <= 0:
-            raise ValueError(f"sampler.shift={self.shift}: must be positive; 1 is equal steps")
-        if not 0 <= self.share <= 1:
-            raise ValueError(f"sampler.share={self.share}: must be from 0 (own noise) to 1 (one noise for the clip)")
 
     def times(self) -> Float[Tensor, " n"]:
         """Flow times of the path, 0 to 1, `steps + 1` of them."""

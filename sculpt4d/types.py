@@ -1,11 +1,13 @@
 """The values that travel between modules: small, immutable, with their shapes and units."""
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float32, Int, Integer, UInt8
-from torch import Tensor
+
+if TYPE_CHECKING:  # preparation uses the meshes of this module and does without torch; a NamedTuple checks no types
+    from torch import Tensor
 
 
 class Clip(NamedTuple):
@@ -18,11 +20,11 @@ class Clip(NamedTuple):
     distance (t, m)        signed distance there, positive inside, in box units
     """
 
-    images: Float[Tensor, "*b t 3 h w"]
-    surface: Float[Tensor, "*b t n 7"]
-    queries: Int[Tensor, "*b p"]
-    points: Float[Tensor, "*b t m 3"]
-    distance: Float[Tensor, "*b t m"]
+    images: "Float[Tensor, '*b t 3 h w']"
+    surface: "Float[Tensor, '*b t n 7']"
+    queries: "Int[Tensor, '*b p']"
+    points: "Float[Tensor, '*b t m 3']"
+    distance: "Float[Tensor, '*b t m']"
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,6 @@ class EncodedClip(NamedTuple):
     images       (t, 3, h, w)  RGB in [0, 1] on white
     """
 
-    mean: Float[Tensor, "*b t p c"]
-    logvar: Float[Tensor, "*b t p c"]
-    images: Float[Tensor, "*b t 3 h w"]
+    mean: "Float[Tensor, '*b t p c']"
+    logvar: "Float[Tensor, '*b t p c']"
+    images: "Float[Tensor, '*b t 3 h w']"

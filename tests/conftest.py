@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+from sculpt4d.config.overrides import compose_config
 from sculpt4d.data.asset import PrepareSettings
 from sculpt4d.data.prepare import prepare_synthetic
 
@@ -60,8 +60,8 @@ def configure() -> Callable[..., DictConfig]:
     """Composes a root configuration: configure("train", *overrides). Paths are those of the checkout."""
 
     def composed(name: str, *overrides: str) -> DictConfig:
-        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            return compose(name, [*([] if name == "prepare" else [f"paths.root={ROOT}"]), *overrides])
+        root = [] if name == "prepare" else [f"paths.root={ROOT}"]
+        return compose_config(str(ROOT / "conf"), name, [*root, *overrides])
 
     return composed
 

@@ -26,10 +26,13 @@ def reference(q: Heads, k: Keys, v: Keys, pattern: Pattern, frames: int) -> Head
     return F.scaled_dot_product_attention(q, k, v, attn_mask=token_mask(pattern, index(frames), tokens, q.device))
 
 
-@torch.compiler.assume_constant_result
 def token_mask(pattern: Pattern, frames: int, tokens: int, device: torch.device) -> Bool[Tensor, "q k"] | None:
     """Which key every query sees, token by token; None where every query sees every key."""
     return _token_mask(pattern, frames, tokens, device)
+
+
+# What torch.compiler.assume_constant_result sets; calling it here would import torch._dynamo, half of torch's own time.
+token_mask._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 @lru_cache(maxsize=8)

@@ -10,63 +10,22 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
+from sculpt4d.config.settings import PrepareSettings
 from sculpt4d.data import release, store, synthetic
 from sculpt4d.data.cameras import Camera, choose_cameras
 from sculpt4d.data.intake import Origin, take_in
 from sculpt4d.data.sampling import Drawn, draw, place
 from sculpt4d.data.selection import Motion, Selection
 from sculpt4d.data.stages import StageClock
-from sculpt4d.data.views import RENDERERS, draw_views
+from sculpt4d.data.views import draw_views
 from sculpt4d.geometry.bounds import clip_box, to_box
 from sculpt4d.geometry.distance import signed_distance
-from sculpt4d.geometry.projection import PROJECTIONS
 from sculpt4d.geometry.surface import carry, sample_surface
 from sculpt4d.geometry.watertight import watertight
 from sculpt4d.types import AnimatedMesh, Appearance, Mesh
 
 NEAR = ((2, 0.015), (4, 0.06))  # (one in so many labelled points, deviation from the surface in stored units)
 FAR = 0.51  # the other labelled points are uniform in a cube of this half side
-
-
-@dataclass(frozen=True)
-class PrepareSettings:
-    """What is stored of each object; the defaults are those of the official release.
-
-    points, sharp_points: surface points per frame. distance_points: places with known distance (0: none; the
-    autoencoder stage needs them). grid_res: cells of the watertight grid along the box. front: view 0 is the fixed
-    front camera. sharp_degrees: angle between the normals of two faces above which their edge is sharp.
-    renderer: embree, blender or pytorch3d.
-    Ablations: consistent=False draws new points for every frame, sharp_points=0 none on edges, projection="none" leaves
-    them on the animated mesh; projection="nearest_center" is the paper's, see `geometry.projection`.
-    """
-
-    frames: int = 32
-    points: int = 124928
-    sharp_points: int = 124928
-    distance_points: int = 0
-    views: int = 24
-    image_size: int = 512
-    grid_res: int = 256
-    front: bool = False
-    renderer: str = "embree"
-    seed: int = 0
-    sharp_degrees: float = 30.0
-    consistent: bool = True
-    projection: str = "closest_point"
-
-    def __post_init__(self) -> None:
-        if self.renderer not in RENDERERS:
-            raise ValueError(f"renderer={self.renderer}: choose one of {', '.join(RENDERERS)}")
-        for name in ("frames", "points", "views", "image_size", "grid_res"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}: must be at least 1")
-        for name in ("sharp_points", "distance_points"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}={getattr(self, name)}: must be 0 or more")
-        if not 0 < self.sharp_degrees < 180:
-            raise ValueError(f"sharp_degrees={self.sharp_degrees}: must lie between 0 and 180")
-        if self.projection not in (*PROJECTIONS, "none"):
-            raise ValueError(f"projection={self.projection} is not one of {', '.join(PROJECTIONS)}, none")
 
 
 @dataclass(frozen=True)

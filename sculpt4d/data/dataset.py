@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from sculpt4d.config.settings import ClipSettings
 from sculpt4d.data import images as image_files
 from sculpt4d.data import store
 from sculpt4d.data.reader import Reader
@@ -20,37 +21,6 @@ from sculpt4d.geometry.morton import morton_order
 from sculpt4d.types import Clip, Mesh, MeshSequence
 
 TO_CLIP = 2.0  # stored coordinates lie in [-0.5, 0.5], a clip's in [-1, 1]
-
-
-@dataclass(frozen=True)
-class ClipSettings:
-    """What is read of an object.
-
-    frames: of the clip, consecutive in the store. latents: query points. points, sharp_points: surface points the
-    encoder sees. distance_points: places with known distance (0: none). image_size: side of the pictures (0: none).
-    views: how many of the stored views may be drawn; an object with fewer has all of its own drawn.
-    """
-
-    frames: int
-    latents: int
-    points: int
-    sharp_points: int = 0
-    distance_points: int = 0
-    image_size: int = 64
-    views: int = 1
-    keep: bool = False  # arrays of every object read stay in memory: for small sets
-    consistent: bool = True  # False draws points and queries of every frame: the ablation without consistent sampling
-    aligned: bool = True  # False chooses the queries of every frame anew: the ablation without aligned latents
-    sharp: bool = True  # False puts uniform points in the place of sharp ones: the ablation without sharp edges
-    token_order: str = (
-        "fps"  # of the query points, hence of latents: as chosen, or morton, for masks that want neighbours
-    )
-
-    def __post_init__(self) -> None:
-        if self.frames < 1:
-            raise ValueError(f"frames={self.frames}: a clip needs at least one frame")
-        if self.token_order not in ("fps", "morton"):
-            raise ValueError(f"data.settings.token_order={self.token_order}: choose fps or morton")
 
 
 @dataclass(frozen=True)

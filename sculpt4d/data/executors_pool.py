@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
 
+from sculpt4d.config.settings import ExecutorSettings
 from sculpt4d.data.drafts import sweep_drafts
 from sculpt4d.data.executors import Attempt, Executor, Named, Outcome, Serial, Work, refuse_doubles
 from sculpt4d.data.executors_slot import Slot, Task, resident
@@ -18,28 +19,13 @@ WATCH = 0.25  # seconds between two looks at clock and memory
 
 
 @dataclass(frozen=True)
-class Pool:
+class Pool(ExecutorSettings):
     """Single-threaded processes, kept from job to job.
 
     workers: processes; None is one per core. timeout: seconds of one attempt, memory: resident gigabytes (1e9 bytes)
     of a worker and all that it starts; None is no limit. retries: further attempts after a worker was killed, a limit
     was passed or an error came that another try may spare (anything but ValueError and OSError).
     """
-
-    workers: int | None = None
-    timeout: int | float | None = None
-    memory: int | float | None = None
-    retries: int = 1
-
-    def __post_init__(self) -> None:
-        for name, least in (("workers", 1), ("retries", 0)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"executor.{name}={value}: must be {least} or more")
-        for name in ("timeout", "memory"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise ValueError(f"executor.{name}={value}: must be positive, or null for no limit")
 
     def run(self, jobs: Sequence[Named], work: Work, folder: Path) -> Iterator[Outcome]:
         """Raises ValueError where memory cannot be watched, ChildProcessError when no worker starts."""

@@ -156,10 +156,6 @@ def run(cfg: DictConfig) -> None:
         return
     if not cfg.source or not (cfg.output or cfg.mode == "render"):
         raise ValueError("source and output are needed: python prepare.py source=horse.glb output=data/mine")
-    if cfg.mode not in release.MODES:
-        raise ValueError(f"mode={cfg.mode}: choose among {', '.join(release.MODES)}")
-    if cfg.holdout < 0:
-        raise ValueError(f"holdout={cfg.holdout}: must be 0 or more")
     settings = PrepareSettings(**{field.name: cfg[field.name] for field in dataclasses.fields(PrepareSettings)})
     chosen = selection.choose(**cfg.filter)
     found = _objaverse(cfg, chosen) if cfg.source == "objaverse" else find(cfg.source, cfg.mode)

@@ -20,7 +20,6 @@ from sculpt4d.data.drafts import new_draft
 from sculpt4d.geometry.bounds import Box, clip_box
 from sculpt4d.types import AnimatedMesh
 
-MODES = ("export", "hybrid", "render")
 RENDERS = "render_cond"
 REACH = 0.51  # meshes that stay within this are in the box of their cameras already
 GREY = 0.7  # nothing is drawn of these meshes

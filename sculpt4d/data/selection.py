@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from sculpt4d.config.settings import Thresholds
 from sculpt4d.data.exclusions import excluded_ids
 from sculpt4d.data.executors import Unsuitable
 from sculpt4d.data.gltf_file import GltfFile
@@ -22,7 +23,7 @@ LICENCE = re.compile(r"\b(cc0)\b|(?:\bcc[ -]|licenses/|^)(by(?:-(?:nc|sa|nd))*)\
 
 
 @dataclass(frozen=True)
-class Selection:
+class Selection(Thresholds):
     """The thresholds. Sizes are the longest side of the first frame's box.
 
     min_frames: distinct poses of the clip. min_motion: mean distance of the vertices from the first frame. max_reach:
@@ -30,18 +31,9 @@ class Selection:
     the list it stands in. advice: reasons become notes, for a file that somebody names; what does not move is refused.
     """
 
-    min_frames: int = 12
-    min_motion: float = 0.01
-    max_reach: float = 3.0
-    max_vertices: int = 200_000
     licences: frozenset[str] | None = None
     excluded: Mapping[str, str] = field(default_factory=dict)
     advice: bool = False
-
-    def __post_init__(self) -> None:
-        for name, least in (("min_frames", 1), ("min_motion", 0), ("max_reach", 1), ("max_vertices", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"filter.{name}={getattr(self, name)}: must be at least {least}")
 
 
 class Motion(NamedTuple):

@@ -1,12 +1,13 @@
 """The pictures of one frame by the renderer that was asked for; all of them share one camera convention."""
 
-from collections.abc import Sequence
+import importlib
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float, Float32, Integer, UInt8
 
-from sculpt4d.data import blender, render, render_pytorch3d
 from sculpt4d.data.cameras import Camera
 from sculpt4d.types import Appearance, Mesh
 
@@ -26,11 +27,14 @@ class Renderer(Protocol):
     ) -> list[UInt8[np.ndarray, "{size} {size} 4"]]: ...
 
 
-RENDERERS: dict[str, Renderer] = {
-    "embree": render.render_views,
-    "blender": blender.render_views,
-    "pytorch3d": render_pytorch3d.render_views,
-}
+# Modules with a function `render_views`, imported when they are asked for: one of them loads torch.
+RENDERERS: Mapping[str, str] = MappingProxyType(
+    {
+        "embree": "sculpt4d.data.render",
+        "blender": "sculpt4d.data.blender",
+        "pytorch3d": "sculpt4d.data.render_pytorch3d",
+    }
+)
 
 
 def draw_views(
@@ -47,4 +51,5 @@ def draw_views(
     """
     if renderer not in RENDERERS:
         raise ValueError(f"renderer={renderer}: choose one of {', '.join(RENDERERS)}")
-    return RENDERERS[renderer](mesh.vertices, mesh.faces, colors, cameras, size, appearance is not None, appearance)
+    render: Renderer = importlib.import_module(RENDERERS[renderer]).render_views
+    return render(mesh.vertices, mesh.faces, colors, cameras, size, appearance is not None, appearance)

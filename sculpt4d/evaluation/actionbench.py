@@ -14,6 +14,7 @@ import torch
 import trimesh
 from jaxtyping import Float
 
+from sculpt4d.config.settings import ActionBenchSettings
 from sculpt4d.evaluation.affine import PUBLIC_STARTS, Affine, Screening, axis_rotations, descend, fit_affine
 from sculpt4d.evaluation.metrics import frame_failed
 from sculpt4d.evaluation.motion import Cloud, Frame, Motion, Sided, one_topology, points_of
@@ -24,7 +25,6 @@ from sculpt4d.types import Mesh
 Points = Float[np.ndarray, "_ 3"]
 QUERY_SEEDS = (1, 0)  # added to query_seed: queries of the truth, of the prediction
 TRUTH_SEED = 1 << 20  # added to the seed for points of a truth that are drawn: no frame of a prediction has theirs
-LARGEST_SEED = 1 << 31  # of numpy's legacy generator, with room for what is added
 PROBE_STEPS = 2  # timed for an expected duration
 PASSING = 1 / 6  # share of the starts that an expected duration takes to pass the screening
 DEFINITIONS = {
@@ -44,7 +44,7 @@ DEFINITIONS = {
 
 
 @dataclass(frozen=True)
-class ActionBench:
+class ActionBench(ActionBenchSettings):
     """points: drawn per predicted frame. alignment_points: of either side in the alignment, `steps` of Adam at `rate`.
     queries: points of either side whose nearest distance counts in CD-3D and CD-4D. every_start: all 24 axis
     rotations; else those of the public list, which names two of them twice and so lacks two. seed: of drawn points and
@@ -55,32 +55,7 @@ class ActionBench:
     (affine.py: Screening). Figures are bitwise the same unless the screening drops the start that would have won.
     """
 
-    name: str = "actionbench"
-    points: int = 100_000
-    alignment_points: int = 10_000
-    steps: int = 200
-    rate: float = 0.01
-    queries: int = 10_000
-    every_start: bool = True
-    seed: int = 44
-    query_seed: int = 44
-    exhaustive: bool = False
-    screen_points: int = 1_000
-    screen_margin: float = 0.15
-
     tracked = True  # the moving mesh of a prepared object is its truth, not the closed ones
-
-    def __post_init__(self) -> None:
-        if min(self.points, self.alignment_points, self.steps, self.queries, self.screen_points) < 1:
-            raise ValueError("protocol: points, alignment_points, steps, queries and screen_points must be at least 1")
-        if not self.screen_margin >= 0:
-            raise ValueError(f"protocol: screen_margin={self.screen_margin} must be a number from 0")
-        for name in ("seed", "query_seed"):
-            if type(value := getattr(self, name)) is not int or not 0 <= value < LARGEST_SEED:
-                raise ValueError(f"protocol: {name}={value} must be a whole number from 0 to {LARGEST_SEED - 1}")
-        for name in ("every_start", "exhaustive"):
-            if type(value := getattr(self, name)) is not bool:
-                raise ValueError(f"protocol: {name}={value} must be true or false")
 
     def definitions(self) -> dict[str, str]:
         """Every quantity and rule in words."""

@@ -1,12 +1,12 @@
 """Bringing a prediction onto the truth by its first frame: what the protocols that align do before they measure."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
+from sculpt4d.config.settings import RigidSettings, SimilaritySettings
 from sculpt4d.evaluation.affine import axis_rotations
 from sculpt4d.evaluation.nearest import lean_tree, plant
 from sculpt4d.geometry.morton import morton_order
@@ -29,20 +29,13 @@ STAY = Placement(1.0, np.eye(3), np.zeros(3))
 
 
 @dataclass(frozen=True)
-class Similarity:
+class Similarity(SimilaritySettings):
     """One isotropic similarity from 24 starts and ICP (iterative closest points), in both directions at once.
 
     Every axis-aligned rotation, centroids and sizes matched, takes `coarse_steps` steps with `coarse_points` points;
     the `kept` best go on with `points` points for `steps`, or until the residual changes by less than `tolerance` of
     itself.
     """
-
-    points: int = 10_000
-    coarse_points: int = 1_000
-    coarse_steps: int = 30
-    kept: int = 4
-    steps: int = 100
-    tolerance: float = 1e-5
 
     def fit(self, source: Points, target: Points, seed: int) -> Placement:
         """What brings points of the first predicted frame onto points of the first true one. ValueError when those of
@@ -64,15 +57,10 @@ class Similarity:
 
 
 @dataclass(frozen=True)
-class Rigid:
+class Rigid(RigidSettings):
     """Point-to-point ICP from the identity, no search over rotations: at most `points` predicted ones follow their
     nearest true ones; then a scale about the origin, the mean ratio of the extents in x and y, within `scale_limits`.
     """
-
-    points: int = 10_000
-    steps: int = 1_000
-    tolerance: float = 1e-7
-    scale_limits: Sequence[float] = (0.95, 1.05)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scale_limits", tuple(self.scale_limits))

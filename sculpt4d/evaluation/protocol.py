@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from torchmetrics import Metric
 
+from sculpt4d.config.settings import ProtocolSettings
 from sculpt4d.evaluation.alignment import Alignment, Rigid, Similarity
 from sculpt4d.evaluation.metrics import FAILED_CHAMFER, Surface, draw_points, geometry_metrics, pair_frames
 from sculpt4d.evaluation.motion import Cloud, Motion, Sided, moved, points_of, used
@@ -65,33 +66,15 @@ ALIGNMENTS = {
 
 
 @dataclass(frozen=True)
-class Protocol:
+class Protocol(ProtocolSettings):
     """points: drawn on every frame of either side, uniform by area. radius: of the F-score; radii: further ones.
     resolution: cells along an axis of the occupancy grid, None for no IoU. box: a name of `BOXES`. alignment: of the
     prediction, before it is measured. seed: of the drawn points.
     """
 
-    name: str = "holdout"
-    points: int = 10_000
-    radius: float = 0.02
-    radii: Sequence[float] = (0.01, 0.03, 0.05, 0.1)
-    resolution: int | None = 64
-    box: str = "clip"
     alignment: Alignment | None = None
-    seed: int = 0
 
     tracked = False  # the closed meshes of a prepared object are its truth
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "radii", tuple(self.radii))
-        if self.points < 1:
-            raise ValueError(f"protocol.points={self.points}: at least one point is needed")
-        if self.resolution is not None and self.resolution < 1:
-            raise ValueError(f"protocol.resolution={self.resolution}: at least one cell is needed")
-        if min([self.radius, *self.radii]) <= 0:
-            raise ValueError(f"protocol.radius={self.radius}, radii={self.radii}: radii must be positive")
-        if self.box not in BOXES:
-            raise ValueError(f"protocol.box={self.box}: must be clip, first_frame or none")
 
     def metrics(self) -> dict[str, Metric]:
         """Chamfer, F-scores and IoU with these constants."""

@@ -1,6 +1,7 @@
 """Networks and a sampler to meshes: one noise for the clip, latents of all frames at once, then a surface per frame."""
 
 import logging
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -110,6 +111,12 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
     if name not in PRECISIONS:
         raise ValueError(f"precision={name} is not one of auto, {', '.join(PRECISIONS)}")
     return PRECISIONS[name]
+
+
+def peak_memory(device: torch.device) -> dict[str, int]:
+    """Most bytes that this process held so far: resident on the host, and allocated on a CUDA device."""
+    host = {"host": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+    return host | ({"device": torch.cuda.max_memory_allocated(device)} if device.type == "cuda" else {})
 
 
 def load_pipeline(cfg: DictConfig, progress: Progress | None = None) -> Pipeline:

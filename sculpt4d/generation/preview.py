@@ -10,7 +10,6 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from sculpt4d.data.cameras import front_camera
-from sculpt4d.data.images import compose
 from sculpt4d.data.render import render
 from sculpt4d.types import MeshSequence
 
@@ -27,6 +26,8 @@ Rgb = UInt8[np.ndarray, "_h _w 3"]  # sizes that need not agree
 
 def crop_inputs(inputs: Sequence[UInt8[np.ndarray, "_h _w 4"]], size: int) -> list[Rgb]:
     """RGBA frames on white and in the one crop that the networks see."""
+    from sculpt4d.data.images import compose  # loads torch, which generate.py puts off until its inputs are read
+
     pixels = np.rint(compose(inputs, size).numpy().transpose(0, 2, 3, 1) * 255)
     return list(pixels.astype(np.uint8))
 

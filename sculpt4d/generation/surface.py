@@ -8,16 +8,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sculpt4d.config.settings import SurfaceSettings
 from sculpt4d.generation.parts import Progress
 from sculpt4d.geometry.isosurface import Extraction, extract, first_cells, sample
-from sculpt4d.geometry.marching import EXTRACTORS, mesh_of
+from sculpt4d.geometry.marching import mesh_of
 from sculpt4d.model.field import DecodedShape
 from sculpt4d.model.flash import flash_grid
 from sculpt4d.model.vae import ShapeVAE
 from sculpt4d.types import MeshSequence
 
 BOUNDS = 1.01  # half the side of the cube that is searched
-DECODERS = ("exact", "flash_mean", "flash_merge")
 TOGETHER = 8  # frames whose first grids are asked at once: what is shared is little by then, and their keys fill memory
 
 
@@ -31,7 +31,7 @@ class DecodedClip:
 
 
 @dataclass(frozen=True)
-class Surface:
+class Surface(SurfaceSettings):
     """How surfaces are found in the fields that the autoencoder decodes.
 
     resolution: cells per axis of the cube. coarse: of the first grid, at least. suspicion: how readily thin parts are
@@ -40,21 +40,6 @@ class Surface:
     as the official program does and leave `coarse` and `suspicion` unused. chunk: points that go through the decoder at
     once; at full size each takes about 60 kB in float32, half that in float16.
     """
-
-    resolution: int = 64
-    coarse: int = 32
-    suspicion: float = 1.0
-    extractor: str = "mc"
-    decoder: str = "exact"
-    chunk: int = 8192
-
-    def __post_init__(self) -> None:
-        for name, least in (("resolution", 1), ("coarse", 1), ("suspicion", 0), ("chunk", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"surface.{name}={getattr(self, name)}: it must be at least {least}")
-        for name, known in (("extractor", EXTRACTORS), ("decoder", DECODERS)):
-            if getattr(self, name) not in known:
-                raise ValueError(f"surface.{name}={getattr(self, name)} is not one of {', '.join(known)}")
 
     @torch.no_grad()
     def decode(self, vae: ShapeVAE, latents: Float[Tensor, "t p c"], progress: Progress | None = None) -> DecodedClip:

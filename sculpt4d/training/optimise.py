@@ -8,23 +8,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from sculpt4d.config.settings import OptimisationSettings
 from sculpt4d.training.steps import rate_factor
 
 
 @dataclass(frozen=True)
-class Optimisation:
+class Optimisation(OptimisationSettings):
     """Defaults are the base's published values (spec 5.1); the peak rate is Sculpt4D's (release, training.base_lr)."""
-
-    rate: float = 5e-5
-    betas: tuple[float, float] = (0.9, 0.99)
-    eps: float = 1e-6
-    decay: float = 1e-2
-    warmup: int = 50
-    final: float = 1e-3
-    fused: bool = False
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "betas", tuple(self.betas))
 
     def build(self, parameters: Iterable[nn.Parameter], steps: int) -> dict[str, Any]:
         """What Lightning's configure_optimizers returns."""

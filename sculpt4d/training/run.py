@@ -13,6 +13,7 @@ from hydra.utils import instantiate
 from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from sculpt4d.config.overrides import compose_config
 from sculpt4d.data.datamodule import ClipDataModule
 from sculpt4d.data.dataset import ClipDataset
 from sculpt4d.data.files import write_json
@@ -36,8 +37,6 @@ def fit(cfg: DictConfig) -> float:
 
     A stage that finished is not repeated, one that was cut off goes on where its last checkpoint stands.
     """
-    if cfg.frames < 1:
-        raise ValueError(f"frames={cfg.frames}: a clip needs at least one frame")
     known = sorted(path.stem for path in (Path(cfg.paths.conf) / "stage").glob("*.yaml"))
     if unknown := [str(stage) for stage in cfg.stages or () if stage not in known]:
         raise ValueError(f"stages: there is no {', '.join(unknown)}; choose among {', '.join(known)}")
@@ -58,7 +57,7 @@ def with_stage(cfg: DictConfig, stage: str, weights: dict[str, Any]) -> DictConf
     """The configuration with another stage's options, the overrides in `cfg.stage_options`, and known weights."""
     staged = OmegaConf.create(OmegaConf.to_container(cfg, resolve=False))
     if stage != cfg.stage.name:
-        staged.stage = OmegaConf.load(Path(cfg.paths.conf) / "stage" / f"{stage}.yaml")
+        staged.stage = compose_config(cfg.paths.conf, "train", (f"model={cfg.model.name}", f"stage={stage}")).stage
     options = (cfg.stage_options or {}).get(stage, {})
     if unknown := sorted(options.keys() - staged.stage.keys()):
         raise ValueError(f"stage_options.{stage} has no {', '.join(unknown)}: choose among {', '.join(staged.stage)}")
@@ -71,8 +70,6 @@ def with_stage(cfg: DictConfig, stage: str, weights: dict[str, Any]) -> DictConf
 
 def fit_stage(cfg: DictConfig) -> tuple[float, str]:
     """One stage: (validation loss, path of the exported weights)."""
-    if cfg.stage.steps < 1:
-        raise ValueError(f"stage.steps={cfg.stage.steps}: training needs at least one step")
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)

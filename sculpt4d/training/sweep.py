@@ -11,9 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from sculpt4d.data.executors_pool import local
-from sculpt4d.evaluation.run import build_data
 from sculpt4d.training.run import fit
-from sculpt4d.training.sweep_job import perform
 from sculpt4d.training.sweep_plan import Composed, Job, Run, plan_sweep
 from sculpt4d.training.sweep_result import is_finished
 
@@ -34,6 +32,8 @@ def run_sweep(cfg: DictConfig, given: Sequence[str] = ()) -> float:
     given: further overrides of every run. A run whose result file was made with the same settings is not repeated, one
     that was cut off goes on. Raises ValueError at the end when runs failed, naming them and their logs.
     """
+    from sculpt4d.training.sweep_job import perform  # evaluates too: a single training starts without it
+
     sweep, started = cfg.sweep, time.monotonic()
     jobs = plan_sweep(cfg, given)
     runs = [run for job in jobs for run in job.runs]
@@ -63,6 +63,8 @@ def run_sweep(cfg: DictConfig, given: Sequence[str] = ()) -> float:
 
 def build_all(jobs: Sequence[Job]) -> None:
     """Every data set that the jobs read, once, before several processes ask for it."""
+    from sculpt4d.evaluation.run import build_data
+
     configs = [config for job in jobs for config in _configs(job)]
     built: set[str] = set()
     for config in dict.fromkeys(configs):

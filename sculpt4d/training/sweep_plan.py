@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
+from sculpt4d.config.overrides import compose_config
+from sculpt4d.config.schema import check_config
+from sculpt4d.config.settings import Settings
 from sculpt4d.training.recipe import PLACES, frozen, known, recipe
 
 # what the command line says of these holds for evaluation as well as for training
@@ -38,13 +39,10 @@ class Composed:
     output: str
 
     def build(self) -> DictConfig:
-        """The configuration. Inside an entry script, Hydra knows already where it lies."""
-        if GlobalHydra.instance().is_initialized():
-            cfg = compose(self.name, list(self.overrides))
-        else:
-            with initialize_config_dir(self.conf, version_base="1.3"):
-                cfg = compose(self.name, list(self.overrides))
+        """The configuration. Raises ValueError for a setting that makes no sense."""
+        cfg = compose_config(self.conf, self.name, self.overrides)
         cfg.paths.root, cfg.output = self.root, self.output
+        check_config(cfg, Settings)
         return cfg
 
 

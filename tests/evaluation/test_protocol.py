@@ -132,11 +132,11 @@ def test_a_judge_measures_many_predictions_alike(shapes: SimpleNamespace) -> Non
 @pytest.mark.parametrize(
     "setting, message",
     [
-        ({"points": 0}, "at least one point"),
-        ({"resolution": 0}, "at least one cell"),
-        ({"radius": 0.0}, "positive"),
-        ({"radii": (0.1, -1.0)}, "positive"),
-        ({"box": "frame"}, "clip, first_frame or none"),
+        ({"points": 0}, "protocol.points=0: must be a whole number of at least 1"),
+        ({"resolution": 0}, "protocol.resolution=0: must be a whole number of at least 1, or null"),
+        ({"radius": 0.0}, "protocol.radius=0.0: must be a number above 0"),
+        ({"radii": (0.1, -1.0)}, r"protocol.radii=\[0.1, -1.0\]: .* each element a number above 0"),
+        ({"box": "frame"}, "protocol.box=frame: must be one of clip, first_frame, none"),
     ],
 )
 def test_impossible_constants_are_refused(setting: dict[str, object], message: str) -> None:

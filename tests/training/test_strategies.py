@@ -16,7 +16,9 @@ def test_deepspeed_is_refused_with_the_install_line_where_it_is_missing(
     stage: int, configure: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(optional, "probe", lambda name: None)
-    strategy = configure("train", f"trainer=deepspeed_zero{stage}", "output=none").trainer.strategy
+    strategy = configure(
+        "train", "trainer=deepspeed", f"trainer.strategy.stage={stage}", "output=none"
+    ).trainer.strategy
     assert strategy.stage == stage
     with pytest.raises(Exception, match=r"pip install -e '.\[deepspeed\]'.*trainer=ddp"):
         instantiate(strategy)
