@@ -11,6 +11,7 @@ PACKAGE = ROOT / "sculpt4d"
 ROWS = {
     "config": 0,
     "optional": 0,
+    "resources": 0,
     "types": 0,
     "attention": 1,
     "flow": 1,
@@ -24,7 +25,7 @@ ROWS = {
     "training": 6,
 }
 SCRIPTS = 7  # entry scripts, experiments and what they alone share
-SCRIPTS_OWN = {"cli", "__init__"}
+SCRIPTS_OWN = {"cli", "__init__", "__main__"}
 FOREIGN = {"blender_views.py"}  # scripts that another program runs, imported by nothing here
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -19,8 +19,9 @@ from sculpt4d.model.export import reference_tensors
 from sculpt4d.model.layout import PARTS, compact
 from sculpt4d.model.loading import NAMES, tensors_of, transfers
 from sculpt4d.model.weights import save_weights
+from sculpt4d.resources import resource
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
+CONF = resource("conf")
 EPILOG = """PATH: a file (.safetensors, .ckpt, .bin), a shard index (*.index.json), a folder (a run, a release), or
 hf://owner/repository[/folder][@revision]."""
 
