@@ -12,16 +12,16 @@ from jaxtyping import Float32
 
 from sculpt4d.config.settings import PrepareSettings
 from sculpt4d.data import release, store, synthetic
-from sculpt4d.data.cameras import Camera, choose_cameras
 from sculpt4d.data.intake import Origin, take_in
 from sculpt4d.data.sampling import Drawn, draw, place
 from sculpt4d.data.selection import Motion, Selection
 from sculpt4d.data.stages import StageClock
-from sculpt4d.data.views import draw_views
 from sculpt4d.geometry.bounds import clip_box, to_box
 from sculpt4d.geometry.distance import signed_distance
 from sculpt4d.geometry.surface import carry, sample_surface
 from sculpt4d.geometry.watertight import watertight
+from sculpt4d.render.cameras import Camera, choose_cameras
+from sculpt4d.render.views import draw_views
 from sculpt4d.types import AnimatedMesh, Appearance, Mesh
 
 NEAR = ((2, 0.015), (4, 0.06))  # (one in so many labelled points, deviation from the surface in stored units)

@@ -6,9 +6,9 @@ turns. Parts are about an eighth of the object thick or more, so that a small ne
 
 import numpy as np
 
-from sculpt4d.data.gltf_write import Scene
 from sculpt4d.data.puppet import Puppet
 from sculpt4d.data.shapes import block, capsule, ellipsoid, lathe, placed
+from sculpt4d.gltf.write import Scene
 from sculpt4d.types import Mesh
 
 

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from sculpt4d.data.glb import StillError, read_animation
-from sculpt4d.data.gltf_file import GltfFile
 from sculpt4d.data.release import is_rendered, read_rendered, with_rest
 from sculpt4d.data.selection import (
     Motion,
@@ -19,6 +17,8 @@ from sculpt4d.data.selection import (
     settle,
     stated_licence,
 )
+from sculpt4d.gltf.document import GltfFile
+from sculpt4d.gltf.read import StillError, read_animation
 from sculpt4d.types import AnimatedMesh
 
 PROBES = 32  # frames at which an animated file is judged, however few are asked for

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from sculpt4d.data.gltf_write import Node, Primitive, Scene
-from sculpt4d.data.keyframes import Track
 from sculpt4d.data.shapes import Number, block, ellipsoid, lathe
+from sculpt4d.gltf.keyframes import Track
+from sculpt4d.gltf.write import Node, Primitive, Scene
 from sculpt4d.types import Mesh
 
 KEYS = 17

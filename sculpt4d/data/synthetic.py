@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from sculpt4d.data import contraptions, creatures
-from sculpt4d.data.gltf_write import Scene, write_scene
+from sculpt4d.gltf.write import Scene, write_scene
 
 HOLDOUT_FAMILY = "biped"
 FAMILIES: dict[str, Callable[[np.random.Generator], Scene]] = {

@@ -13,7 +13,6 @@ import numpy as np
 from jaxtyping import Float32
 from rich.progress import track
 
-from sculpt4d.data.cameras import Camera
 from sculpt4d.data.verify_arrays import Arrays
 from sculpt4d.data.verify_files import FrameFiles, read_frame
 from sculpt4d.data.verify_findings import AGAIN, Finding, merge
@@ -23,6 +22,7 @@ from sculpt4d.data.verify_motion import Sample, check_motion
 from sculpt4d.data.verify_page import write_json, write_page
 from sculpt4d.data.verify_points import SAMPLE, check_center, check_points, sample_rows, slack_of
 from sculpt4d.data.verify_report import ObjectReport
+from sculpt4d.render.cameras import Camera
 from sculpt4d.types import Mesh
 
 log = logging.getLogger(__name__)

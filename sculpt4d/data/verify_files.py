@@ -13,10 +13,10 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from sculpt4d.data import store
-from sculpt4d.data.cameras import Camera, read_transforms
 from sculpt4d.data.verify_arrays import DAMAGE, Arrays
 from sculpt4d.data.verify_findings import AGAIN, Finding
 from sculpt4d.data.verify_layout import Layout, setting
+from sculpt4d.render.cameras import Camera, read_transforms
 from sculpt4d.types import Mesh
 
 ANGLES = 1e-4  # a pose written in float32 differs from its angles by 2^-24 of distances up to 10 and a few operations

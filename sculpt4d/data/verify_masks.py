@@ -11,11 +11,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 from scipy import ndimage, sparse, spatial
 
-from sculpt4d.data.cameras import Camera
 from sculpt4d.data.verify_files import FrameFiles
 from sculpt4d.data.verify_findings import AGAIN, Finding
 from sculpt4d.geometry.parts import merge_vertices
 from sculpt4d.geometry.surface import face_areas
+from sculpt4d.render.cameras import Camera
 from sculpt4d.types import Mesh
 
 LOOKED = 3  # views per frame, next to each other; the next frame takes the next three

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sculpt4d.data import selection
-from sculpt4d.data.gltf_file import GltfFile
 from sculpt4d.data.selection import Motion, Selection, Unsuitable
+from sculpt4d.gltf.document import GltfFile
 from sculpt4d.types import AnimatedMesh
 
 CUBE = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)], np.float32)

@@ -7,10 +7,10 @@ import pytest
 import trimesh
 
 from sculpt4d.data import synthetic
-from sculpt4d.data.glb import read_animation
-from sculpt4d.data.gltf_write import write_scene
 from sculpt4d.data.puppet import Puppet
 from sculpt4d.data.shapes import block, capsule, ellipsoid, gear, lathe
+from sculpt4d.gltf.read import read_animation
+from sculpt4d.gltf.write import write_scene
 from sculpt4d.types import AnimatedMesh, Mesh
 
 
