@@ -26,8 +26,9 @@ from sculpt4d.attention.backends import BACKENDS, Case
 from sculpt4d.attention.comparison import DTYPES, compare, messages
 from sculpt4d.attention.patterns import Pattern
 from sculpt4d.attention.plot import draw
+from sculpt4d.resources import resource
 
-CONF = Path(__file__).resolve().parents[1] / "conf"
+CONF = resource("conf")
 PLOTTED = (4, 8, 16, 32, 64)  # frames
 COUNTS = ("frames", "tokens", "heads", "width", "block", "rounds", "threads")
 

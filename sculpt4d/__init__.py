@@ -13,4 +13,11 @@ The parts are imported from where they live, so that importing the package build
     sculpt4d.data.prepare           animated GLB files to training objects
 """
 
-__version__ = "0.1.0"
+
+def __getattr__(name: str) -> str:
+    """`__version__`, looked up on demand: that of pyproject.toml, from the installed package's metadata."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("sculpt4d")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -24,10 +24,12 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from sculpt4d.config.overrides import refuse_renamed
 from sculpt4d.config.schema import check_config
 from sculpt4d.config.settings import Settings
+from sculpt4d.resources import resource
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
-ROOT = "SCULPT4D_ROOT"  # the checkout, see conf/paths
+ROOT = "SCULPT4D_ROOT"  # the working folder, see conf/paths
+SHIPPED = ("conf", "weights")  # found beside the code, see conf/paths
 TRACEBACK = "SCULPT4D_TRACEBACK"  # set to 1 to see where an error comes from
 STOPPED = 128 + signal.SIGINT  # what a shell expects of a program that Ctrl-C ended
 FIXABLE = (ValueError, OSError, ImportError, MissingMandatoryValue)
@@ -89,6 +91,8 @@ def told_keys(main: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     @functools.wraps(main)
     def guarded(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         os.environ.setdefault(ROOT, os.getcwd())
+        for name in SHIPPED:
+            os.environ.setdefault(f"SCULPT4D_{name.upper()}", str(resource(name)))
         overrides = typed(sys.argv[1:])
         with one_line_errors():
             refuse_renamed(overrides)

@@ -13,6 +13,7 @@ ROWS = {
     "identity": 0,
     "config": 0,
     "optional": 0,
+    "resources": 0,
     "types": 0,
     "attention": 1,
     "flow": 1,
@@ -29,7 +30,7 @@ ROWS = {
     "training": 6,
 }
 SCRIPTS = 7  # entry scripts, experiments and what they alone share
-SCRIPTS_OWN = {"cli", "__init__"}
+SCRIPTS_OWN = {"cli", "__init__", "__main__"}
 FOREIGN = {"blender_script.py"}  # scripts that another program runs, imported by nothing here
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -23,8 +23,9 @@ from sculpt4d.checkpoints.locate import OWN, Checkpoint, open_checkpoint, refuse
 from sculpt4d.checkpoints.names import PARTS, compact
 from sculpt4d.checkpoints.weights import save_weights
 from sculpt4d.model.denoiser import is_temporal
+from sculpt4d.resources import resource
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
+CONF = resource("conf")
 EPILOG = """PATH: a file (.safetensors, .ckpt, .bin), a shard index (*.index.json), a folder (a run, a release), or
 hf://owner/repository[/folder][@revision]."""
 

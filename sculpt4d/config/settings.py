@@ -173,6 +173,9 @@ class ActionBenchSettings:
     every_start: bool = True
     seed: int = setting(44, ge=0, le=LARGEST_SEED)
     query_seed: int = setting(44, ge=0, le=LARGEST_SEED)
+    exhaustive: bool = False
+    screen_points: int = setting(1_000, ge=1)
+    screen_margin: float = setting(0.15, ge=0)
 
     def __post_init__(self) -> None:
         check_fields(self, "protocol")

@@ -12,8 +12,9 @@ import torch
 import trimesh
 
 from sculpt4d.data.executors import Serial
-from sculpt4d.evaluation.actionbench import ActionBench, carried
-from sculpt4d.evaluation.affine import axis_rotations, fit_affine, rotation_from_6d
+from sculpt4d.evaluation import affine
+from sculpt4d.evaluation.actionbench import ActionBench, carried, draw
+from sculpt4d.evaluation.affine import Screening, axis_rotations, descend, fit_affine, rotation_from_6d
 from sculpt4d.evaluation.folders import measure_folders
 from sculpt4d.evaluation.motion import Cloud, Motion
 from sculpt4d.gltf.read import read_animation
@@ -148,10 +149,11 @@ def test_the_default_constants_are_the_public_ones() -> None:
     assert (bench.steps, bench.rate) == (200, 0.01)
 
 
+@pytest.mark.parametrize("exhaustive", [False, True])
 @pytest.mark.parametrize(
     ("seed", "public"), [(44, (0.0307150, 0.0332712, 0.0423276)), (42, (0.0315094, 0.0331301, 0.0423562))]
 )
-def test_the_figures_of_the_public_code(seed: int, public: tuple[float, ...]) -> None:
+def test_the_figures_of_the_public_code(seed: int, public: tuple[float, ...], exhaustive: bool) -> None:
     """Of facebookresearch/actionmesh at cbb4d007 with fewer points, run on this pair; rounding moves it by 8e-6."""
     true = [blob(k) for k in range(3)]
     points = np.stack(carried(true, ActionBench(points=4000, seed=7))).astype(np.float32)
@@ -159,7 +161,10 @@ def test_the_figures_of_the_public_code(seed: int, public: tuple[float, ...]) ->
     turn = np.array([[0, 0, 1], [1, 0, 0], [0, 1, 0]]) * 0.9
     bent = [blob(k, 0.15) for k in range(3)]
     predicted = Motion(tuple(Mesh((mesh.vertices @ turn + 0.1).astype(np.float32), mesh.faces) for mesh in bent))
-    ours = ActionBench(points=3000, alignment_points=1000, queries=1000, seed=seed).judge(truth).score(predicted)
+    bench = ActionBench(
+        points=3000, alignment_points=1000, queries=1000, seed=seed, exhaustive=exhaustive, screen_points=250
+    )
+    ours = bench.judge(truth).score(predicted)
     assert tuple(ours.values[name] for name in ("cd_3d", "cd_4d", "cd_m")) == pytest.approx(public, abs=1e-4)
 
 
@@ -193,6 +198,61 @@ def test_the_alignment_undoes_a_start_and_a_stretch() -> None:
     place, loss = fit_affine(points, target, steps=200)
     assert loss < 1e-4
     assert np.abs(place(points) - target).max() < 0.02
+
+
+@pytest.fixture(params=["blob", *REAL])
+def cloud_pair(request: pytest.FixtureRequest) -> tuple[np.ndarray, np.ndarray]:
+    """1,200 points of frame 0 of a prediction, 500 of its ground truth."""
+    frames, truth = pair_of(request.param)
+    return draw(frames[0], 1200, 5), np.random.default_rng(3).permutation(truth[0])
+
+
+def test_a_start_takes_the_same_steps_alone_and_beside_others() -> None:
+    source, target = draw(blob(0), 300, 1), draw(blob(1), 400, 2)
+    together = descend(source, target, axis_rotations(), 30, 0.01)
+    for row in (0, 12, 23):
+        (alone,) = descend(source, target, axis_rotations()[[row]], 30, 0.01)
+        assert alone.loss == together[row].loss
+        assert all(map(np.array_equal, alone.place, together[row].place))
+
+
+def test_screening_finds_what_all_starts_find(
+    cloud_pair: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And few starts use all points."""
+    full: list[int] = []
+
+    def counted(source: np.ndarray, target: np.ndarray, rotations: np.ndarray, *settings: Any) -> list[Any]:
+        if len(source) == 1200:
+            full.append(len(rotations))
+        return descend(source, target, rotations, *settings)
+
+    monkeypatch.setattr(affine, "descend", counted)
+    every, loss = fit_affine(*cloud_pair, steps=40)
+    place, least = fit_affine(*cloud_pair, steps=40, screening=Screening(points=300))
+    assert least == loss and all(map(np.array_equal, place, every))
+    assert full[0] == 24 and full[1] <= 6
+
+
+def test_a_wide_margin_keeps_every_start_and_none_keeps_the_best_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[int] = []
+
+    def counted(source: np.ndarray, target: np.ndarray, rotations: np.ndarray, *settings: Any) -> list[Any]:
+        kept.append(len(rotations))
+        return descend(source, target, rotations, *settings)
+
+    monkeypatch.setattr(affine, "descend", counted)
+    source, target = draw(blob(0), 200, 1), draw(blob(1), 200, 2)
+    for margin in (0.0, float("inf")):
+        fit_affine(source, target, steps=5, screening=Screening(50, margin))
+    fit_affine(source, target, steps=5, screening=Screening(200))  # nothing to screen
+    assert kept == [24, 1, 24, 24, 24]
+
+
+def test_the_expected_duration_grows_with_frames_and_is_less_with_screening() -> None:
+    quick = ActionBench(alignment_points=2000, screen_points=200, steps=10)
+    assert 0 < quick.expected_seconds(1) < 0.5 * quick.expected_seconds(8)
+    assert quick.expected_seconds(4) < replace(quick, exhaustive=True).expected_seconds(4)
 
 
 def test_motion_costs_what_the_frames_apart_do_not_see() -> None:
@@ -231,7 +291,9 @@ def test_size_alone_changes_no_drawn_point(size: float) -> None:
     assert np.array_equal(np.stack(carried(scaled, bench)), np.stack(carried(frames, bench)) * size)
 
 
-@pytest.mark.parametrize("wrong", [{"seed": -1}, {"query_seed": 1 << 31}, {"seed": True}])
+@pytest.mark.parametrize(
+    "wrong", [{"seed": -1}, {"query_seed": 1 << 31}, {"seed": True}, {"exhaustive": 1}, {"screen_margin": -0.1}]
+)
 def test_a_wrong_constant_is_refused_before_any_object(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"protocol.{next(iter(wrong))}="):
         ActionBench(**wrong)
