@@ -28,4 +28,4 @@ def main(prediction: str, ground_truth: str, points: int = 10_000) -> Scores:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    main(sys.argv[1], sys.argv[2])
