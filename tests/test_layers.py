@@ -9,9 +9,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "sculpt4d"
 ROWS = {
+    "config": 0,
     "files": 0,
     "identity": 0,
-    "config": 0,
     "optional": 0,
     "resources": 0,
     "types": 0,
@@ -19,6 +19,7 @@ ROWS = {
     "flow": 1,
     "geometry": 1,
     "gltf": 1,
+    "jobs": 1,
     "model": 2,
     "render": 2,
     "checkpoints": 3,

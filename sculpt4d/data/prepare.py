@@ -12,14 +12,14 @@ from omegaconf import DictConfig, OmegaConf
 from sculpt4d.data import objaverse, release, selection, store, synthetic, verify
 from sculpt4d.data.ablation import refuse_other_sampling
 from sculpt4d.data.asset import Job, PrepareSettings, is_prepared, prepare_object
-from sculpt4d.data.executors import Executor
-from sculpt4d.data.executors_pool import local
-from sculpt4d.data.executors_progress import shown
 from sculpt4d.data.holdout import fitting, write_split
 from sculpt4d.data.report import Report, write_reports
 from sculpt4d.data.selection import Motion, Selection, check_motion, check_origin, check_size
 from sculpt4d.data.sources import Asset, Found, find, find_files, named_assets
 from sculpt4d.files import remove_stale, write_json
+from sculpt4d.jobs.executor import Executor
+from sculpt4d.jobs.pool import local
+from sculpt4d.jobs.progress import shown
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from jaxtyping import Float
 
 from sculpt4d.config.settings import Thresholds
 from sculpt4d.data.exclusions import excluded_ids
-from sculpt4d.data.executors import Unsuitable
 from sculpt4d.gltf.document import GltfFile
+from sculpt4d.jobs.executor import Unsuitable
 from sculpt4d.types import AnimatedMesh
 
 SAME = 1e-4  # of the size: poses whose vertices all lie closer are one

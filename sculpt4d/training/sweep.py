@@ -10,7 +10,7 @@ import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from sculpt4d.data.executors_pool import local
+from sculpt4d.jobs.pool import local
 from sculpt4d.training.run import fit
 from sculpt4d.training.sweep_plan import Composed, Job, Run, plan_sweep
 from sculpt4d.training.sweep_result import is_finished

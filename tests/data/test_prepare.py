@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from sculpt4d.data import asset, prepare, store
-from sculpt4d.data.executors import Serial
 from sculpt4d.data.prepare import Job, PrepareSettings
 from sculpt4d.geometry.distance import signed_distance
 from sculpt4d.geometry.projection import project
+from sculpt4d.jobs.executor import Serial
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared"

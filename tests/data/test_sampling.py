@@ -19,10 +19,10 @@ from sculpt4d.data import prepare, sampling, store
 from sculpt4d.data.ablation import refuse_other_sampling
 from sculpt4d.data.asset import Job, PrepareSettings, is_prepared, prepare_animation
 from sculpt4d.data.dataset import Choice, ClipDataset, ClipSettings, read_clip
-from sculpt4d.data.executors import Serial
 from sculpt4d.data.reader import Reader
 from sculpt4d.geometry.projection import project
 from sculpt4d.geometry.watertight import GRID_EXTENT, watertight
+from sculpt4d.jobs.executor import Serial
 from sculpt4d.types import AnimatedMesh, Mesh
 
 SETTINGS = PrepareSettings(frames=3, points=400, sharp_points=100, views=1, image_size=16, grid_res=40)

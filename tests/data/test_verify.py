@@ -18,10 +18,10 @@ from PIL import Image
 
 from sculpt4d.data import prepare, store, synthetic, verify, verify_files, verify_masks, verify_points
 from sculpt4d.data.asset import Job, PrepareSettings
-from sculpt4d.data.executors_pool import local
 from sculpt4d.data.verify_findings import Finding, merge, spell
 from sculpt4d.data.verify_report import ObjectReport
 from sculpt4d.geometry.bounds import Box
+from sculpt4d.jobs.pool import local
 from sculpt4d.render.cameras import sphere_cameras, write_transforms
 from sculpt4d.render.embree import plain, render_views
 from sculpt4d.types import Mesh

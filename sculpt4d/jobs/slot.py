@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Pipe
 from pathlib import Path
 
-from sculpt4d.data.executors import Attempt, Named, Outcome, Work
-from sculpt4d.data.executors_worker import READY
+from sculpt4d.jobs.executor import Attempt, Named, Outcome, Work
+from sculpt4d.jobs.worker import READY
 
 # read when a worker loads its libraries: more threads than cores make every one of them slower
 SINGLE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "IGL_NUM_THREADS")
@@ -109,7 +109,7 @@ class Slot:
         ends = (theirs.fileno(), beating.fileno())
         paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "sculpt4d.data.executors_worker", *map(str, ends)],
+            [sys.executable, "-m", "sculpt4d.jobs.worker", *map(str, ends)],
             env=os.environ | dict.fromkeys(SINGLE_THREAD, "1") | {"PYTHONPATH": paths},
             stdin=subprocess.DEVNULL,
             pass_fds=ends,

@@ -12,8 +12,8 @@ from itertools import islice
 from pathlib import Path
 from types import ModuleType
 
-from sculpt4d.data.executors import Named, Outcome, Work, refuse_doubles
-from sculpt4d.data.executors_pool import Pool
+from sculpt4d.jobs.executor import Named, Outcome, Work, refuse_doubles
+from sculpt4d.jobs.pool import Pool
 from sculpt4d.optional import require
 
 log = logging.getLogger(__name__)

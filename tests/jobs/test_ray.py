@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from sculpt4d import optional
-from sculpt4d.data.executors_ray import Ray, run_here
+from sculpt4d.jobs.ray import Ray, run_here
 
 HERE = Path(__file__).resolve().parent
 NODE = {"num_cpus": 1, "object_store_memory": 80 << 20}
@@ -49,7 +49,7 @@ def processes_of(raylet: int) -> set[int]:
     for process in Path("/proc").glob("[0-9]*"):
         try:
             of_node = f"RAY_RAYLET_PID={raylet}\0" in (process / "environ").read_text()
-            if of_node and "executors_worker" not in (process / "cmdline").read_text():
+            if of_node and "jobs.worker" not in (process / "cmdline").read_text():
                 found.add(int(process.name))
         except OSError:  # it ended, or belongs to somebody else
             continue

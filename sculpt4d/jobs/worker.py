@@ -1,6 +1,6 @@
 """A worker process: takes jobs from a pipe, one by one, and never outlives the process that started it.
 
-Started as `python -m sculpt4d.data.executors_worker PIPE LIFELINE` (file descriptors) in a session of its own.
+Started as `python -m sculpt4d.jobs.worker PIPE LIFELINE` (file descriptors) in a session of its own.
 """
 
 import os
@@ -10,7 +10,7 @@ import threading
 from contextlib import suppress
 from multiprocessing.connection import Connection
 
-from sculpt4d.data.executors import Attempt, Work, attempt
+from sculpt4d.jobs.executor import Attempt, Work, attempt
 
 READY = "ready"  # said once, when the libraries of the worker function are loaded
 

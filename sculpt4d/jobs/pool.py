@@ -11,9 +11,9 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 from sculpt4d.config.settings import ExecutorSettings
-from sculpt4d.data.executors import Attempt, Executor, Named, Outcome, Serial, Work, refuse_doubles
-from sculpt4d.data.executors_slot import Slot, Task, resident
 from sculpt4d.files import remove_stale
+from sculpt4d.jobs.executor import Attempt, Executor, Named, Outcome, Serial, Work, refuse_doubles
+from sculpt4d.jobs.slot import Slot, Task, resident
 
 WATCH = 0.25  # seconds between two looks at clock and memory
 

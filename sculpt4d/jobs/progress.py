@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from sculpt4d.data.executors import Outcome
+from sculpt4d.jobs.executor import Outcome
 
 log = logging.getLogger(__name__)
 

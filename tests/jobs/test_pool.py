@@ -13,8 +13,8 @@ from types import ModuleType
 
 import pytest
 
-from sculpt4d.data.executors import Executor, Outcome, Serial
-from sculpt4d.data.executors_pool import Pool, local
+from sculpt4d.jobs.executor import Executor, Outcome, Serial
+from sculpt4d.jobs.pool import Pool, local
 
 HERE = Path(__file__).resolve().parent
 LIMITS = Pool(2, timeout=60, memory=0.5, retries=1)
@@ -172,7 +172,7 @@ import signal
 import sys
 from pathlib import Path
 import odd_jobs
-from sculpt4d.data.executors_pool import Pool
+from sculpt4d.jobs.pool import Pool
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 folder = Path(sys.argv[1])
 jobs = [odd_jobs.OddJob(str(n), sys.argv[2], folder, float(sys.argv[3])) for n in range(8)]

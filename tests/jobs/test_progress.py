@@ -6,9 +6,9 @@ from collections import Counter
 
 import pytest
 
-from sculpt4d.data import executors_progress
-from sculpt4d.data.executors import Outcome
-from sculpt4d.data.executors_progress import shown, told_of
+from sculpt4d.jobs import progress as executors_progress
+from sculpt4d.jobs.executor import Outcome
+from sculpt4d.jobs.progress import shown, told_of
 
 
 @pytest.mark.parametrize(
