@@ -34,7 +34,7 @@ def generate(cfg: DictConfig) -> None:
 
 def prepare(cfg: DictConfig) -> None:
     """Prepare animated GLB files for training."""
-    from sculpt4d.data.prepare import run
+    from sculpt4d.preparation.run import run
 
     run(cfg)
 

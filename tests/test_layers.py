@@ -27,6 +27,7 @@ ROWS = {
     "data": 3,
     "sampler": 3,
     "generation": 4,
+    "preparation": 4,
     "evaluation": 5,
     "training": 6,
 }

@@ -215,7 +215,7 @@ class ExecutorSettings:
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What an object must reach to be trained on (`filter` of prepare.py); fields of `data.selection.Selection`."""
+    """What an object must reach to be trained on (`filter` of prepare.py); fields of `preparation.filter.Selection`."""
 
     min_frames: int = setting(12, ge=1)
     min_motion: float = setting(0.01, ge=0)

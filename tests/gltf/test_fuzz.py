@@ -14,11 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sculpt4d.data.shapes import block
 from sculpt4d.gltf.__main__ import describe
 from sculpt4d.gltf.keyframes import Track
 from sculpt4d.gltf.read import read_animation
 from sculpt4d.gltf.write import Node, Primitive, Scene, write_scene
+from sculpt4d.preparation.synthetic.solids import block
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "animated_glb"
 REAL = ("Fox.glb", "leftHand_cubicspline.glb", "SimpleSkin.gltf") if SHARED.is_dir() else ()

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import trimesh
 
-from sculpt4d.data.shapes import block, ellipsoid
 from sculpt4d.gltf.accessors import array
 from sculpt4d.gltf.keyframes import Track
 from sculpt4d.gltf.materials import read_appearance
 from sculpt4d.gltf.pose import pose, read_model
 from sculpt4d.gltf.write import Node, Primitive, Scene, write_scene, write_sequence
+from sculpt4d.preparation.synthetic.solids import block, ellipsoid
 from sculpt4d.types import Mesh
 
 CUBE = block((0.5, 0.5, 0.5))
