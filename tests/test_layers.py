@@ -30,8 +30,9 @@ ROWS = {
     "preparation": 4,
     "evaluation": 5,
     "training": 6,
+    "sweeps": 7,
 }
-SCRIPTS = 7  # entry scripts, experiments and what they alone share
+SCRIPTS = 8  # entry scripts, experiments and what they alone share
 SCRIPTS_OWN = {"cli", "__init__", "__main__"}
 FOREIGN = {"blender_script.py"}  # scripts that another program runs, imported by nothing here
 MODULES = sorted(PACKAGE.rglob("*.py"))

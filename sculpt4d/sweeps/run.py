@@ -11,9 +11,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from sculpt4d.jobs.pool import local
+from sculpt4d.sweeps.plan import Composed, Job, Run, plan_sweep
+from sculpt4d.sweeps.result import is_finished
 from sculpt4d.training.run import fit
-from sculpt4d.training.sweep_plan import Composed, Job, Run, plan_sweep
-from sculpt4d.training.sweep_result import is_finished
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def run_sweep(cfg: DictConfig, given: Sequence[str] = ()) -> float:
     given: further overrides of every run. A run whose result file was made with the same settings is not repeated, one
     that was cut off goes on. Raises ValueError at the end when runs failed, naming them and their logs.
     """
-    from sculpt4d.training.sweep_job import perform  # evaluates too: a single training starts without it
+    from sculpt4d.sweeps.job import perform  # evaluates too: a single training starts without it
 
     sweep, started = cfg.sweep, time.monotonic()
     jobs = plan_sweep(cfg, given)

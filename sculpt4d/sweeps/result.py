@@ -12,7 +12,7 @@ from sculpt4d import identity
 from sculpt4d.compute import count_evaluation
 from sculpt4d.files import file_digest, write_json
 from sculpt4d.model.denoiser import Denoiser
-from sculpt4d.training.sweep_plan import Job, Run, portable
+from sculpt4d.sweeps.plan import Job, Run, portable
 
 TERA = 1e12
 

@@ -9,9 +9,9 @@ from omegaconf import ListConfig
 
 from sculpt4d.evaluation.run import evaluate
 from sculpt4d.files import file_lock
+from sculpt4d.sweeps.plan import Job, Run, Training
+from sculpt4d.sweeps.result import is_finished, write_result
 from sculpt4d.training.run import fit
-from sculpt4d.training.sweep_plan import Job, Run, Training
-from sculpt4d.training.sweep_result import is_finished, write_result
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
-from sculpt4d.training import sweep_job
-from sculpt4d.training.sweep_plan import Job, Run, merge, plan_sweep
+from sculpt4d.sweeps import job as sweep_job
+from sculpt4d.sweeps.plan import Job, Run, merge, plan_sweep
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 SWEEPS = sorted(path.stem for path in (CONF / "sweep").glob("*.yaml"))
