@@ -16,7 +16,6 @@ from hydra.utils import instantiate, to_absolute_path
 from omegaconf import DictConfig, OmegaConf
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from sculpt4d.data.executors_progress import shown
 from sculpt4d.evaluation.appearance import DEFINITIONS, PERFECT, Appearance, Judge
 from sculpt4d.evaluation.appearance_draw import Drawing, draw_object
 from sculpt4d.evaluation.appearance_fvd import TOO_FEW, frechet_distance
@@ -30,6 +29,7 @@ from sculpt4d.evaluation.provenance import hardware, versions
 from sculpt4d.evaluation.show import show_folders
 from sculpt4d.evaluation.timing import seconds_per_clip
 from sculpt4d.files import file_digest, write_json
+from sculpt4d.jobs.progress import shown
 
 log = logging.getLogger(__name__)
 

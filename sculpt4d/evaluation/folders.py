@@ -11,8 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sculpt4d.data.executors import Executor
-from sculpt4d.data.executors_progress import shown
 from sculpt4d.evaluation.actionbench import ActionBench
 from sculpt4d.evaluation.average import summarize
 from sculpt4d.evaluation.holdout import settings_key
@@ -23,6 +21,8 @@ from sculpt4d.evaluation.protocol import Protocol
 from sculpt4d.evaluation.reading import read_motion
 from sculpt4d.evaluation.records import kept
 from sculpt4d.files import file_digest, write_json
+from sculpt4d.jobs.executor import Executor
+from sculpt4d.jobs.progress import shown
 
 FORMAT = 3  # raised when the same files and constants would give other numbers
 UNKNOWN = "no prediction: the folder has no file or subfolder of this name that holds a known layout"

@@ -12,6 +12,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate, to_absolute_path
 from omegaconf import DictConfig, OmegaConf
 
+from sculpt4d.checkpoints.build import find_weights
+from sculpt4d.checkpoints.names import PARTS
 from sculpt4d.data.dataset import ClipSettings, holdout_clips, split_names
 from sculpt4d.data.store import read_record
 from sculpt4d.evaluation.appearance_run import evaluate_appearance, measures_appearance
@@ -25,9 +27,7 @@ from sculpt4d.evaluation.show import show, show_folders
 from sculpt4d.evaluation.summary import summarize_results
 from sculpt4d.evaluation.timing import seconds_per_clip
 from sculpt4d.files import file_digest, file_lock, write_json
-from sculpt4d.generation.parts import find_weights
 from sculpt4d.generation.pipeline import load_pipeline
-from sculpt4d.model.layout import PARTS
 from sculpt4d.types import Clip, MeshSequence
 
 log = logging.getLogger(__name__)
