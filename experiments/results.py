@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sculpt4d.evaluation.objects import Objects, failures, read_objects
-from sculpt4d.evaluation.records import number, numbers, part, read_record
+from sculpt4d.evaluation.records import Objects, failures, number, numbers, part, read_objects, read_record
 from sculpt4d.training.sweep_plan import key_of
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -12,7 +12,7 @@ import numpy as np
 from experiments.budgets import differing as other_budget
 from experiments.results import Run
 from experiments.table import Figure
-from sculpt4d.evaluation.objects import differing as other_objects
+from sculpt4d.evaluation.records import differing as other_objects
 from sculpt4d.training.recipe import flat
 
 UNCOMPARED = {  # other points of the same surfaces; what a model reads of the same objects

@@ -27,9 +27,8 @@ from sculpt4d.evaluation.folders import UNKNOWN, Measurement, record_of, refuse_
 from sculpt4d.evaluation.holdout import settings_key, write_json
 from sculpt4d.evaluation.pairing import pair_objects
 from sculpt4d.evaluation.protocol import Protocol
-from sculpt4d.evaluation.provenance import hardware, versions
+from sculpt4d.evaluation.provenance import hardware, seconds_per_clip, versions
 from sculpt4d.evaluation.show import show_folders
-from sculpt4d.evaluation.timing import seconds_per_clip
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,8 @@ from typing import Any
 
 from rich.console import Console
 
-from sculpt4d.evaluation.objects import Objects, differing, failures, read_objects
 from sculpt4d.evaluation.published import GEOMETRY, shown
-from sculpt4d.evaluation.records import numbers, part, read_record
+from sculpt4d.evaluation.records import Objects, differing, failures, numbers, part, read_objects, read_record
 
 COLUMNS = tuple(GEOMETRY)
 DECIDING = ("chamfer", "volume_jitter_error", "centroid_jitter_error")  # lower is better in all of them

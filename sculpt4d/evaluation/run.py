@@ -22,10 +22,9 @@ from sculpt4d.evaluation.holdout import Case, evaluate_cases, write_json
 from sculpt4d.evaluation.metrics import FAILED_CHAMFER
 from sculpt4d.evaluation.nearest import choose
 from sculpt4d.evaluation.protocol import Protocol
-from sculpt4d.evaluation.provenance import hardware, tell_replaced, versions
+from sculpt4d.evaluation.provenance import hardware, seconds_per_clip, tell_replaced, versions
 from sculpt4d.evaluation.show import show, show_folders
 from sculpt4d.evaluation.summary import summarize_results
-from sculpt4d.evaluation.timing import seconds_per_clip
 from sculpt4d.generation.parts import find_weights
 from sculpt4d.generation.pipeline import load_pipeline
 from sculpt4d.model.layout import PARTS
