@@ -16,12 +16,11 @@ from sculpt4d.data.drafts import new_draft
 from sculpt4d.data.render import render_views
 from sculpt4d.evaluation.appearance_pictures import Pictures, read_view
 from sculpt4d.evaluation.folders import files_digest, files_of, read_side
-from sculpt4d.evaluation.holdout import write_json
 from sculpt4d.evaluation.layouts import Found
 from sculpt4d.evaluation.metrics import frame_failed
 from sculpt4d.evaluation.motion import Frame, Motion, points_of
 from sculpt4d.evaluation.protocol import Protocol, aligned, clip_box, draw_points, into_box, own_box
-from sculpt4d.evaluation.records import kept
+from sculpt4d.evaluation.records import kept, write_json
 from sculpt4d.types import Mesh
 
 CLAY = (0.93, 0.87, 0.81)  # of the previews too: pale, so that shape shows by its shading

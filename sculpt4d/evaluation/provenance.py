@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from sculpt4d.evaluation.records import kept, part
+
 log = logging.getLogger(__name__)
 
 UNCOUNTED = "loading"  # phases of this beginning: of networks, once, however many clips follow
@@ -32,13 +34,11 @@ def hardware() -> dict[str, str | int]:
     return {"machine": platform.processor() or platform.machine(), "threads": torch.get_num_threads(), "gpu": device}
 
 
-def tell_replaced(path: Path, weights: Mapping[str, Any]) -> None:
-    """A folder is named by the method, not by the checkpoint: says so where results of other weights lie there."""
-    if not path.is_file():
-        return
-    earlier = json.loads(path.read_text())
-    known = earlier.get("settings", {}).get("weights")
-    if known is None or known == weights:
+def tell_replaced(path: Path, weights: Mapping[str, Any] | None) -> None:
+    """Warns when a metrics.json made with other weights is replaced: its folder is named by the method alone."""
+    earlier = kept(path, read_earlier)
+    known = earlier.get("settings", {}).get("weights") if earlier else None
+    if earlier is None or known is None or weights is None or known == weights:
         return
     parts = [part for part in {**known, **weights} if known.get(part) != weights.get(part)]
     log.warning(
@@ -70,3 +70,8 @@ def _seconds(file: Path) -> float:
         raise ValueError(
             f"{file} does not say its seconds ({error!r}): generate the clip again, or remove it"
         ) from error
+
+
+def read_earlier(path: Path) -> dict[str, Any]:
+    """The metrics.json of an earlier run. Raises TypeError or ValueError when it is damaged."""
+    return dict(part({"record": json.loads(path.read_text())}, "record"))

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from sculpt4d.compute import count_evaluation
 from sculpt4d.data.files import file_digest
-from sculpt4d.evaluation.holdout import write_json
+from sculpt4d.evaluation.records import write_json
 from sculpt4d.model.denoiser import Denoiser
 from sculpt4d.training.recipe import PLACES
 from sculpt4d.training.sweep_plan import Job, Run, plain, portable

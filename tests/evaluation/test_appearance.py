@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from PIL import Image
 
 from sculpt4d.data.cameras import front_camera, ring_cameras, write_transforms
-from sculpt4d.evaluation import appearance_objects
+from sculpt4d.evaluation import appearance_source
 from sculpt4d.evaluation.appearance import Appearance
 from sculpt4d.evaluation.appearance_draw import OUTSIDE, draw_motion, place
 from sculpt4d.evaluation.appearance_pictures import cropped, find_pictures, on_white, read_view
@@ -160,9 +160,9 @@ def test_a_second_run_draws_and_compares_only_what_changed(
     run: Run, clips: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, asked = run(), []
-    real = appearance_objects.pair_views
+    real = appearance_source.pair_views
     monkeypatch.setattr(
-        appearance_objects, "pair_views", lambda *sides: asked.append(sides[0].path.parent.name) or real(*sides)
+        appearance_source, "pair_views", lambda *sides: asked.append(sides[0].path.parent.name) or real(*sides)
     )
     assert run()["mean"] == first["mean"] and asked == []
     path = clips / "method" / "b" / "frame_0000.obj"
@@ -250,7 +250,7 @@ def test_short_clips_have_no_fvd_and_the_reason_is_said(run: Run, tmp_path: Path
         write_stills(tmp_path / side / "b", stills(1, count=8))
     record = run()
     assert record["mean"]["fvd"] is None and record["mean"]["lpips"] == 0
-    assert "9 frames" in record["absent"]["fvd"]
+    assert "9 frames" in record["absent_of_set"]["fvd"]
     with pytest.raises(InstantiationException, match="9 frames"):
         run("metrics.window=8")
 
@@ -380,7 +380,7 @@ def test_a_clip_of_generate_is_meshes_although_pictures_lie_beside_them(
     write_clip(tmp_path / "clip", [shapes.cube()] * 2)
     Image.new("RGB", (8, 8)).save(tmp_path / "clip" / "contact_sheet.png")
     (tmp_path / "clip" / "generation.json").write_text(json.dumps({"outputs": {"fps": 8}}))
-    (found,) = appearance_objects.find_sides(tmp_path / "clip").values()
+    (found,) = appearance_source.find_sides(tmp_path / "clip").values()
     assert found == find_motions(tmp_path / "clip")["clip"] and len(read_motion(found, 2).frames) == 2
 
 
