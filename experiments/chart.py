@@ -1,13 +1,14 @@
 """Points and lines with error bars in panels side by side, as one picture."""
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
+
+from sculpt4d.files import replacing_file
 
 SIDE, LEFT, TOP, BOTTOM, GAP, LEGEND = 880, 190, 190, 150, 70, 300  # pixels
 GROUND, INK, MUTED, GRID = "#ffffff", "#181c28", "#70788a", "#e2e5ec"
@@ -69,10 +70,8 @@ def draw(path: Path, title: str, panels: Sequence[Panel]) -> None:
         y = TOP + 24 + 40 * row
         _mark(pen, right - GAP + 34, y, COLOURS[index % len(COLOURS)], series.hollow)
         pen.text((right - GAP + 60, y), name, INK, _font(), anchor="lm")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    picture.save(partial, format="PNG")
-    os.replace(partial, path)
+    with replacing_file(path) as draft:
+        picture.save(draft, format="PNG")
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:

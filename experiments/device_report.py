@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from rich.progress import track
 
-from sculpt4d.data.files import write_json
+from sculpt4d.files import write_json
 
 PAPER = ["--tokens", "4096", "--block", "128", "--heads", "16", "--width", "128"]
 EXACT = ["--tokens", "1024", "--block", "128", "--heads", "4", "--width", "64"]

@@ -24,7 +24,7 @@ from experiments.present import tables_of, unshown
 from experiments.results import ROOT, read_runs
 from experiments.table import FORMATS, Table
 from experiments.wandb_run import add_wandb, folder, log_tables
-from sculpt4d.data.files import write_text
+from sculpt4d.files import write_text
 
 COMPARISONS = {
     "main": table_main.COMPARISON,

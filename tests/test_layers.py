@@ -9,6 +9,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "sculpt4d"
 ROWS = {
+    "files": 0,
+    "identity": 0,
     "optional": 0,
     "types": 0,
     "attention": 1,

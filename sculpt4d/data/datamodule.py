@@ -8,7 +8,7 @@ import lightning
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from sculpt4d.data.dataset import ClipDataset, ClipSettings, split_names
-from sculpt4d.data.lock import alone
+from sculpt4d.files import file_lock
 
 
 class StepBatches(Sampler[list[int]]):
@@ -56,7 +56,7 @@ class ClipDataModule(lightning.LightningDataModule):
     def prepare_data(self) -> None:
         """Builds what is missing; rank 0 alone, and one run alone."""
         if self.build is not None:
-            with alone(self.root):
+            with file_lock(self.root):
                 self.build(self.root)
 
     def setup(self, stage: str) -> None:
@@ -81,7 +81,7 @@ class ClipDataModule(lightning.LightningDataModule):
         """
         if self.build is None:
             return split_names(self.root, "train"), split_names(self.root, "holdout")
-        with alone(self.root):
+        with file_lock(self.root):
             self.build(self.root)
             return split_names(self.root, "train"), split_names(self.root, "holdout")
 

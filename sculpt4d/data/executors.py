@@ -50,7 +50,7 @@ class Executor(Protocol):
     """Runs `work(job)` for every job and yields one Outcome per name as the jobs end, in any order.
 
     `work` raises Unsuitable for a skip, ValueError or OSError for what no retry helps; anything else is tried again.
-    `folder` is where the jobs write; what a stopped worker had half made there is removed (`drafts`).
+    `folder` is where the jobs write; what a stopped worker had half made there is removed (`files.remove_stale`).
     Raises OSError when the disk is full: nothing after it could succeed.
     """
 

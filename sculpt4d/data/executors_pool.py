@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
 
-from sculpt4d.data.drafts import sweep_drafts
 from sculpt4d.data.executors import Attempt, Executor, Named, Outcome, Serial, Work, refuse_doubles
 from sculpt4d.data.executors_slot import Slot, Task, resident
+from sculpt4d.files import remove_stale
 
 WATCH = 0.25  # seconds between two looks at clock and memory
 
@@ -57,7 +57,7 @@ class Pool:
                     task = slot.release()
                     if attempt.again:
                         slot.kill()  # what went wrong may be the process itself
-                        sweep_drafts(folder)
+                        remove_stale(folder)
                     if attempt.again and task.attempts <= self.retries:
                         waiting.append(task)
                     else:
@@ -67,7 +67,7 @@ class Pool:
             for slot in slots:
                 slot.kill()
             if interrupted:
-                sweep_drafts(folder)
+                remove_stale(folder)
 
     def _ends(self, busy: Sequence[Slot]) -> Iterator[tuple[Slot, Attempt]]:
         """Waits for the first answers, or until the next look at the limits."""

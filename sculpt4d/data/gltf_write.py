@@ -1,6 +1,5 @@
 """Animated GLB files, written: skins, moving nodes, morph targets, and a new mesh in every frame."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +10,7 @@ from jaxtyping import Float, Integer
 
 from sculpt4d.data.keyframes import Track
 from sculpt4d.data.materials import srgb_to_linear
+from sculpt4d.files import write_bytes
 from sculpt4d.types import Mesh
 
 GREY = (0.62, 0.64, 0.68)
@@ -91,7 +91,7 @@ def write_scene(path: Path, scene: Scene) -> None:
             )
         )
     writer.animation(scene)
-    _replace(Path(path), writer.bytes())
+    write_bytes(Path(path), writer.bytes())
 
 
 def write_sequence(
@@ -221,13 +221,3 @@ class _Writer:
         self.document.buffers = [gltf.Buffer(byteLength=len(self.blob))]
         self.document.set_binary_blob(bytes(self.blob))
         return b"".join(self.document.save_to_bytes())
-
-
-def _replace(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

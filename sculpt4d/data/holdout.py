@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sculpt4d.data import store
-from sculpt4d.data.files import write_json
+from sculpt4d.files import write_json
 
 log = logging.getLogger(__name__)
 

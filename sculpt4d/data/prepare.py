@@ -12,15 +12,14 @@ from omegaconf import DictConfig, OmegaConf
 from sculpt4d.data import objaverse, release, selection, store, synthetic, verify
 from sculpt4d.data.ablation import refuse_other_sampling
 from sculpt4d.data.asset import Job, PrepareSettings, is_prepared, prepare_object
-from sculpt4d.data.drafts import sweep_drafts
 from sculpt4d.data.executors import Executor
 from sculpt4d.data.executors_pool import local
 from sculpt4d.data.executors_progress import shown
-from sculpt4d.data.files import write_json
 from sculpt4d.data.holdout import fitting, write_split
 from sculpt4d.data.report import Report, write_reports
 from sculpt4d.data.selection import Motion, Selection, check_motion, check_origin, check_size
 from sculpt4d.data.sources import Asset, Found, find, find_files, named_assets
+from sculpt4d.files import remove_stale, write_json
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +122,7 @@ def prepare_all(jobs: Sequence[Job], root: Path, executor: Executor) -> Report:
         return report
     root.mkdir(parents=True, exist_ok=True)
     log.info("preparing %d objects into %s, %d are there", len(missing), root, len(report.present))
-    sweep_drafts(root)
+    remove_stale(root)
     for outcome in shown(executor.run(missing, prepare_object, root), len(missing)):
         report.seconds[outcome.name], report.attempts[outcome.name] = round(outcome.seconds, 2), outcome.attempts
         if outcome.status == "prepared":

@@ -10,13 +10,13 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from sculpt4d.data import store
-from sculpt4d.data.drafts import new_draft
+from sculpt4d.files import new_draft, remove, replacing_folder
 from sculpt4d.geometry.bounds import Box, clip_box
 from sculpt4d.types import AnimatedMesh
 
@@ -133,19 +133,10 @@ def beside(source: Path, folder: Path) -> Iterator[BesideWriter]:
         return
     if folder.exists() and store.read_record(folder)["mode"] != "render":
         raise ValueError(f"{folder} exists and is no copy of finished renders: move it away or choose another output")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft, outdated = new_draft(folder), new_draft(folder)
-    try:
-        draft.chmod(0o755)  # mkdtemp keeps others out
+    with replacing_folder(folder) as draft:
         shutil.copytree(source, draft, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
         with _joining(draft) as writer:
             yield writer
-        with suppress(FileNotFoundError):
-            os.replace(folder, outdated)
-        os.replace(draft, folder)
-    finally:
-        for path in (draft, outdated):
-            shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager
@@ -160,7 +151,6 @@ def _joining(folder: Path) -> Iterator[BesideWriter]:
         store.read_surface(folder, range(store.frame_count(folder)))
     draft = new_draft(folder)
     try:
-        draft.chmod(0o755)  # mkdtemp keeps others out
         yield BesideWriter(draft, found)
         if not found:
             surface.unlink(missing_ok=True)
@@ -176,4 +166,4 @@ def _joining(folder: Path) -> Iterator[BesideWriter]:
         if found:
             os.replace(draft / store.RECORD, record)
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        remove(draft)

@@ -6,10 +6,8 @@ a file of its own. Coordinates lie in [-0.5, 0.5]^3.
 """
 
 import json
-import os
-import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,8 +18,8 @@ from PIL import Image, UnidentifiedImageError
 
 from sculpt4d.data.arrays import frame_name, read_arrays
 from sculpt4d.data.cameras import Camera, read_transforms, write_transforms
-from sculpt4d.data.drafts import new_draft
 from sculpt4d.data.record import RECORD, Record, read_record
+from sculpt4d.files import replacing_folder, to_json
 from sculpt4d.geometry.bounds import Box
 from sculpt4d.types import Mesh
 
@@ -67,7 +65,7 @@ class ObjectWriter:
         for number, view in enumerate(frame.views):
             Image.fromarray(view).save(pictures / f"{number:03d}.png", compress_level=1)
         _write_mesh(pictures / "mesh.ply", frame.mesh)
-        (pictures / "transforms.json").write_text(json.dumps(write_transforms(self.cameras, self.box), indent=1))
+        (pictures / "transforms.json").write_text(to_json(write_transforms(self.cameras, self.box)))
         self.add_geometry(frame)
 
     def add_geometry(self, frame: FrameData) -> None:
@@ -96,7 +94,7 @@ class ObjectWriter:
             np.savez_compressed(self.folder / SWALLOWED, **self.swallowed)  # type: ignore[arg-type]
         if self.labels:
             np.savez(self.folder / DISTANCE, **self.labels)  # type: ignore[arg-type]
-        (self.folder / RECORD).write_text(json.dumps(record, indent=1))
+        (self.folder / RECORD).write_text(to_json(record))
 
 
 @contextmanager
@@ -109,21 +107,8 @@ def writing(folder: Path, cameras: Sequence[Camera], box: Box) -> Iterator[Objec
         raise ValueError(
             f"{folder} exists and was not written by prepare, or is finished renders: move it, or choose another output"
         )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft, outdated = new_draft(folder), new_draft(folder)
-    try:
-        draft.chmod(0o755)  # mkdtemp keeps others out
+    with replacing_folder(folder) as draft:
         yield ObjectWriter(draft, cameras, box)
-        with suppress(FileNotFoundError):
-            os.replace(folder, outdated)  # a half deleted folder could still have its record
-        try:
-            os.replace(draft, folder)
-        except OSError:
-            if not (folder / RECORD).is_file():  # else another process has just finished the same object
-                raise
-    finally:
-        for path in (draft, outdated):
-            shutil.rmtree(path, ignore_errors=True)
 
 
 def complete(folder: Path) -> bool:

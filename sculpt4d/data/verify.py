@@ -20,7 +20,7 @@ from sculpt4d.data.verify_findings import AGAIN, Finding, merge
 from sculpt4d.data.verify_layout import Layout, find_objects, open_layout
 from sculpt4d.data.verify_masks import LOOKED, Snapshot, check_masks, snapshot
 from sculpt4d.data.verify_motion import Sample, check_motion
-from sculpt4d.data.verify_page import write_json, write_page
+from sculpt4d.data.verify_page import write_findings, write_page
 from sculpt4d.data.verify_points import SAMPLE, check_center, check_points, sample_rows, slack_of
 from sculpt4d.data.verify_report import ObjectReport
 from sculpt4d.types import Mesh
@@ -54,7 +54,7 @@ def verify(root: Path, output: Path | None = None) -> tuple[ObjectReport, ...]:
     target = root if output is None else output
     target.mkdir(parents=True, exist_ok=True)
     write_page(target / "verify.html", reports, SAMPLED)
-    write_json(target / "verify.json", reports)
+    write_findings(target / "verify.json", reports)
     log.info("%d objects verified, %s", len(reports), target / "verify.html")
     return tuple(reports)
 

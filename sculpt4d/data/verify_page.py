@@ -3,15 +3,14 @@
 import base64
 import html
 import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
 
-from sculpt4d.data.files import write_text
 from sculpt4d.data.verify_masks import Snapshot
 from sculpt4d.data.verify_report import ObjectReport
+from sculpt4d.files import write_json, write_text
 
 SIDE = 256  # pixels of a snapshot on the page
 STYLE = """body{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:1100px;color:#222}
@@ -40,7 +39,7 @@ def write_page(path: Path, reports: Sequence[ObjectReport], sampled: str) -> Non
     write_text(path, page)
 
 
-def write_json(path: Path, reports: Sequence[ObjectReport]) -> None:
+def write_findings(path: Path, reports: Sequence[ObjectReport]) -> None:
     """Findings by object, for scripts."""
     content = [
         {
@@ -52,9 +51,7 @@ def write_json(path: Path, reports: Sequence[ObjectReport]) -> None:
         }
         for report in reports
     ]
-    write_text(
-        path, json.dumps({"clean": not any(report.findings for report in reports), "objects": content}, indent=1)
-    )
+    write_json(path, {"clean": not any(report.findings for report in reports), "objects": content})
 
 
 def _section(report: ObjectReport) -> str:

@@ -1,8 +1,6 @@
 """Meshes to pictures for the networks that judge them: one clay for every method, one ring of cameras, white ground."""
 
 import json
-import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +10,6 @@ import numpy as np
 from PIL import Image
 
 from sculpt4d.data.cameras import Camera
-from sculpt4d.data.drafts import new_draft
 from sculpt4d.data.render import render_views
 from sculpt4d.evaluation.appearance_pictures import Pictures, read_view
 from sculpt4d.evaluation.folders import files_digest, files_of, read_side
@@ -20,7 +17,8 @@ from sculpt4d.evaluation.layouts import Found
 from sculpt4d.evaluation.metrics import frame_failed
 from sculpt4d.evaluation.motion import Frame, Motion, points_of
 from sculpt4d.evaluation.protocol import Protocol, aligned, clip_box, draw_points, into_box, own_box
-from sculpt4d.evaluation.records import kept, write_json
+from sculpt4d.evaluation.records import kept
+from sculpt4d.files import replacing_folder, write_json
 from sculpt4d.types import Mesh
 
 CLAY = (0.93, 0.87, 0.81)  # of the previews too: pale, so that shape shows by its shading
@@ -63,15 +61,9 @@ def draw_object(job: Drawing) -> None:
     done = kept(job.folder / RECORD, lambda path: read_drawn(path.parent))
     if done is not None and done.digest == digest:
         return
-    job.folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = new_draft(job.folder)
-    try:
+    with replacing_folder(job.folder) as draft:
         drawn = _draw(job, draft, digest)
         write_json(draft / RECORD, vars(drawn))
-        shutil.rmtree(job.folder, ignore_errors=True)  # of an older input
-        os.replace(draft, job.folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def read_drawn(folder: Path) -> Drawn:

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from sculpt4d import identity
 from sculpt4d.data.executors import Executor
 from sculpt4d.data.executors_progress import shown
-from sculpt4d.data.files import file_digest
 from sculpt4d.evaluation.appearance import DEFINITIONS, PERFECT, Appearance, Judge
 from sculpt4d.evaluation.appearance_draw import SIDES, Drawing, Drawn, draw_object, read_drawn, sides_of
 from sculpt4d.evaluation.appearance_fvd import TOO_FEW, frechet_distance
@@ -24,10 +24,11 @@ from sculpt4d.evaluation.appearance_i3d import SHORTEST
 from sculpt4d.evaluation.appearance_pictures import Pictures, find_pictures, read_view
 from sculpt4d.evaluation.folders import UNKNOWN
 from sculpt4d.evaluation.layouts import Found, find_motions
-from sculpt4d.evaluation.measure import InProcess, Opened, Result, Sample, SetValue, Source, settings_key
+from sculpt4d.evaluation.measure import InProcess, Opened, Result, Sample, SetValue, Source
 from sculpt4d.evaluation.pairing import pair_objects
 from sculpt4d.evaluation.protocol import Protocol
 from sculpt4d.evaluation.provenance import hardware, seconds_per_clip
+from sculpt4d.files import file_digest
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +118,7 @@ def plan_appearance(
         "networks": hashes,
     }
     drawn_by = {name: constants[name] for name in ("placement", "cameras", "size")} | {"moments": moments}
-    pictures = output.absolute() / "pictures" / settings_key({"drawing": FORMAT, **drawn_by})
+    pictures = output.absolute() / "pictures" / identity.digest({"drawing": FORMAT, **drawn_by})
     log.info("pictures: %s", pictures)
     truths = find_sides(ground_truth)
     pairs = pair_objects((predictions, find_sides(predictions, pattern)), (ground_truth, truths), names)

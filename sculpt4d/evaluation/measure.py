@@ -5,7 +5,6 @@ the same for all: a result lies under `<output>/objects/<hash of the settings>`,
 the same, and is measured again when it is damaged.
 """
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,9 +15,11 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+from sculpt4d import identity
 from sculpt4d.data.executors import DISK_FULL, Executor, Named, Outcome, Work, refuse_doubles
 from sculpt4d.data.executors_progress import shown
-from sculpt4d.evaluation.records import kept, number, numbers, part, write_json
+from sculpt4d.evaluation.records import kept, number, numbers, part
+from sculpt4d.files import write_json
 
 FORMAT = 4  # raised when the same files and settings would give other numbers, or when results have other fields
 
@@ -208,7 +209,7 @@ def measure(source: Source) -> Measurement:
 
     Raises ValueError when two objects have one name, and what the source's executor raises.
     """
-    folder = source.output.absolute() / "objects" / settings_key({"format": FORMAT, **source.identity})
+    folder = source.output.absolute() / "objects" / identity.digest({"format": FORMAT, **source.identity})
     folder.mkdir(parents=True, exist_ok=True)
     tasks = [Task(job, folder / f"{job.name}.json", source.seeds) for job in source.jobs]
     failed = dict(source.failed)
@@ -229,11 +230,6 @@ def measure_object(task: Task) -> None:
     missing = [seed for seed in task.seeds if seed not in result.samples]
     for measured in opened.measure(result, missing) if missing else ():
         write_json(task.path, asdict(measured))
-
-
-def settings_key(settings: Mapping[str, Any]) -> str:
-    """Short hash of settings that JSON can hold."""
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def read_result(path: Path) -> Result:

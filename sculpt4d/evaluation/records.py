@@ -7,8 +7,6 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from sculpt4d.data.files import write_text
-
 log = logging.getLogger(__name__)
 
 MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)  # what reading a bad record raises
@@ -113,19 +111,3 @@ def _some(names: Collection[str]) -> str:
     told = sorted(names)
     more = f" and {len(told) - LISTED} more" if len(told) > LISTED else ""
     return ", ".join(told[:LISTED]) + more
-
-
-def write_json(path: Path, record: Mapping[str, Any]) -> None:
-    """Writes strict JSON (NaN becomes null), whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(_plain(record), indent=1, allow_nan=False))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value

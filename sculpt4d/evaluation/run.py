@@ -14,8 +14,6 @@ from hydra.utils import instantiate, to_absolute_path
 from omegaconf import DictConfig, OmegaConf
 
 from sculpt4d.data.dataset import choose_held_out, read_held_out, split_names
-from sculpt4d.data.files import file_digest
-from sculpt4d.data.lock import alone
 from sculpt4d.data.store import read_record
 from sculpt4d.evaluation.appearance import Appearance
 from sculpt4d.evaluation.appearance_source import NAME as APPEARANCE
@@ -27,9 +25,9 @@ from sculpt4d.evaluation.metrics import FAILED_CHAMFER
 from sculpt4d.evaluation.nearest import choose
 from sculpt4d.evaluation.protocol import Protocol
 from sculpt4d.evaluation.provenance import hardware, tell_replaced, versions
-from sculpt4d.evaluation.records import write_json
 from sculpt4d.evaluation.show import show
 from sculpt4d.evaluation.summary import Summary, summarize_results
+from sculpt4d.files import file_digest, file_lock, write_json
 from sculpt4d.generation.parts import find_weights
 from sculpt4d.generation.pipeline import load_pipeline, pick_device
 from sculpt4d.model.layout import PARTS
@@ -277,7 +275,7 @@ def build_data(cfg: DictConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:
     root = Path(cfg.data.root)
     if cfg.data.module.get("build") is None:
         return split_names(root, "train"), split_names(root, "holdout")
-    with alone(root):
+    with file_lock(root):
         instantiate(cfg.data.module.build)(root)
         return split_names(root, "train"), split_names(root, "holdout")
 

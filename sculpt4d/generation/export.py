@@ -1,11 +1,7 @@
 """The folder of one generation: OBJ per frame, one animated GLB, preview video and sheet, a page that plays offline."""
 
 import errno
-import json
 import logging
-import os
-import shutil
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,6 +13,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from sculpt4d.data.gltf_write import vertex_normals, write_sequence
+from sculpt4d.files import remove_stale, replacing_folder, to_json
 from sculpt4d.generation.page import write_page
 from sculpt4d.generation.preview import contact_sheet, crop_inputs, preview_frames, render_sequence, write_video
 from sculpt4d.types import Mesh, MeshSequence
@@ -68,22 +65,16 @@ def write_outputs(
     folder = Path(folder)
     title, facts = title or folder.name, summary(record, sequence) if facts is None else facts
     check_folder(folder, overwrite)
-    partial: Path | None = None
+    remove_stale(folder.parent)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        _write_all(partial, sequence, inputs, record, title, facts, size)
-        partial.chmod(0o777 & ~_umask())
-        _replace(partial, folder)
+        with replacing_folder(folder) as draft:
+            _write_all(draft, sequence, inputs, record, title, facts, size)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise OSError(
                 errno.ENOSPC, f"no space left on the disk of {folder}: free some, or choose another output="
             ) from error
         raise
-    finally:
-        if partial is not None:
-            shutil.rmtree(partial, ignore_errors=True)
     log.info("wrote %s", folder)
 
 
@@ -142,27 +133,5 @@ def _write_all(
         "empty_frames": [index for index, mesh in enumerate(sequence.frames) if len(mesh.faces) == 0],
         "seconds": round(time.perf_counter() - start, 2),
     }
-    text = json.dumps({**record, "outputs": outputs}, indent=2, default=str)
+    text = to_json({**record, "outputs": outputs}, indent=2, default=str)
     (folder / RECORD).write_text(text + "\n", encoding="utf-8")
-
-
-def _replace(partial: Path, folder: Path) -> None:
-    """Move `partial` to `folder`. An earlier result steps aside first, and comes back should the move fail."""
-    if not folder.exists() or not any(folder.iterdir()):
-        os.replace(partial, folder)
-        return
-    aside = partial.with_name(partial.name + "-replaced")
-    os.replace(folder, aside)
-    try:
-        os.replace(partial, folder)
-    except OSError:
-        os.replace(aside, folder)
-        raise
-    shutil.rmtree(aside)
-
-
-def _umask() -> int:
-    """The permissions that this process withholds; mkdtemp would keep the folder to its owner alone."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -5,13 +5,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from inspect import signature
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig
 from torch import nn
 
+from sculpt4d import identity
+from sculpt4d.attention.patterns import Pattern
 from sculpt4d.model.checkpoint import Checkpoint, open_checkpoint, refuse_unknown
 from sculpt4d.model.denoiser import Denoiser, is_temporal, reset_temporal
 from sculpt4d.model.layout import PARTS, Part
@@ -113,7 +115,7 @@ def build_denoiser(
     pictures = _plan(cfg, conditioner, sources, "conditioner", tuple(conditioner.state_dict()))
     plans = [_plan(cfg, denoiser, sources, "denoiser", base_names(denoiser))]
     if temporal:
-        plans.append(_plan(cfg, denoiser, sources, "temporal", temporal_names(denoiser), {"attention": repr(pattern)}))
+        plans.append(_plan(cfg, denoiser, sources, "temporal", temporal_names(denoiser), pattern))
     _fill(conditioner, [pictures], progress)
     _fill(denoiser, plans, progress)
     if temporal and sources["temporal"] is None:
@@ -147,16 +149,18 @@ def _plan(
     sources: Sources,
     part: str,
     names: Sequence[str],
-    expected: Mapping[str, str] | None = None,
+    pattern: Pattern | None = None,
 ) -> _Plan:
-    """How the tensors `names` of `module` are read. ValueError unless they fit and were trained as `expected`."""
+    """How the tensors `names` of `module` are read. ValueError unless they fit and were trained for the configured
+    model, stage and, in temporal layers, `pattern`.
+    """
     source = sources[part]
     if source is None:
         return _Plan(part, RANDOM, None)
     checkpoint, stored = source
     files = {str(tensor.file) for tensor in stored.tensors.values()}
     told = f"{files.pop() if len(files) == 1 else checkpoint.location} ({part})"
-    _agree(told, stored, {"model": cfg.model.name, "stage": STAGE[part]} | dict(expected or {}))
+    _agree(told, stored, identity.description(cfg.model.name, STAGE[part], pattern))
     if part in checkpoint.settings:
         built = {name: known.default for name, known in signature(type(module)).parameters.items()}
         odd = differences(part, checkpoint.settings[part], built | dict(cfg.model[part]))
@@ -189,13 +193,15 @@ def _fill(module: nn.Module, plans: Sequence[_Plan], progress: Progress | None) 
         log.info("%s: %s, %.2f GB", part, location, total / 1e9)
 
 
-def _agree(told: str, part: Part, expected: Mapping[str, str]) -> None:
-    """Our own files say what they were trained with."""
+def _agree(told: str, part: Part, expected: Mapping[str, Any]) -> None:
+    """Raises ValueError when our own file says that it was trained with something else."""
     if part.description is None:
         return
-    for key, wanted in expected.items():
-        if part.description.get(key) != wanted:
-            raise ValueError(
-                f"{told} was trained with {key}={part.description.get(key)}, but {key}={wanted} is configured: choose "
-                f"{key}={part.description.get(key)}, or weights that were trained so"
-            )
+    for key in identity.disagreeing(part.description, expected):
+        trained, wanted = (
+            identity.told(identity.pattern_value(side)) for side in (part.description.get(key), expected[key])
+        )
+        raise ValueError(
+            f"{told} was trained with {key}={trained}, but {key}={wanted} is configured: choose {key}={trained}, or "
+            "weights that were trained so"
+        )

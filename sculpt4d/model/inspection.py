@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from rich.progress import Progress
 from torch import Tensor, nn
 
+from sculpt4d import identity
 from sculpt4d.model.checkpoint import OWN, Checkpoint, open_checkpoint, refuse_unknown
 from sculpt4d.model.denoiser import is_temporal
 from sculpt4d.model.export import reference_tensors
@@ -108,7 +109,9 @@ def report(checkpoint: Checkpoint, names: Sequence[str], attention: str, table: 
             yield f"  {part:<12} {told}"
             if held.description:
                 said = {
-                    key: held.description[key] for key in ("model", "stage", "attention") if key in held.description
+                    key: identity.told(identity.pattern_value(held.description[key]))
+                    for key in ("model", "stage", "attention")
+                    if key in held.description
                 }
                 yield f"  {'':<12} {', '.join(f'{key}={value}' for key, value in said.items())}"
     if checkpoint.layout.aside:
@@ -189,7 +192,6 @@ def convert_checkpoint(checkpoint: Checkpoint, chosen: argparse.Namespace) -> No
             tensors = {}
             for part in held:
                 tensors |= read(part, "" if part == "vae" else "conditioner." if part == "conditioner" else "denoiser.")
-            about = {"model": chosen.model, "stage": stage, "source": checkpoint.location}
-            about |= {"attention": repr(pattern)} if stage == "temporal" else {}
+            about = identity.description(chosen.model, stage, pattern) | {"source": checkpoint.location}
             save_weights(chosen.output / f"{stage}.safetensors", tensors, about)
             print(chosen.output / f"{stage}.safetensors")

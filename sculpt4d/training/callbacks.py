@@ -1,7 +1,5 @@
 """What happens beside training: averaged weights, throughput, a stop on NaN that keeps the last good checkpoint."""
 
-import os
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from sculpt4d.files import move_into_place
 from sculpt4d.generation.pipeline import Pipeline
 from sculpt4d.generation.preview import contact_sheet, render_sequence
 from sculpt4d.generation.surface import Surface
@@ -129,9 +128,7 @@ class LastCheckpoint(Callback):
         try:
             trainer.save_checkpoint(partial)
             if trainer.is_global_zero:
-                if partial.is_dir():  # DeepSpeed's checkpoints are folders
-                    shutil.rmtree(self.path, ignore_errors=True)
-                os.replace(partial, self.path)
+                move_into_place(partial, self.path)  # a file, or DeepSpeed's folder
         except OSError:
             if trainer.is_global_zero and partial.is_file():
                 partial.unlink()

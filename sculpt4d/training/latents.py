@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import os
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from sculpt4d.data.dataset import ClipDataset
-from sculpt4d.data.lock import alone
+from sculpt4d.files import file_lock, replacing_file
 from sculpt4d.model.vae import ShapeVAE
 from sculpt4d.types import EncodedClip
 
@@ -64,7 +63,7 @@ def encode_dataset(vae: ShapeVAE, dataset: ClipDataset, variants: int, folder: P
     """
     path = folder / f"latents_{fingerprint(vae, dataset, variants)}.safetensors"
     if not path.is_file():
-        with alone(path):
+        with file_lock(path):
             if not path.is_file():
                 _encode(vae, dataset, variants, path)
     return load_file(path)
@@ -83,17 +82,14 @@ def _encode(vae: ShapeVAE, dataset: ClipDataset, variants: int, path: Path) -> N
         if number < len(dataset):
             images.append((255 * clip.images).round().to(torch.uint8))
     shape = (variants, len(dataset), *means[0].shape)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
     tensors = {
         "mean": torch.stack(means).view(shape),
         "logvar": torch.stack(logvars).view(shape),
         "images": torch.stack(images),
     }
     try:
-        save_file(tensors, partial)
-        partial.replace(path)
+        with replacing_file(path) as draft:
+            save_file(tensors, draft)
     except SafetensorError as error:
         raise OSError(f"{path} could not be written ({error}): free some space, or set data.root") from error
-    finally:
-        partial.unlink(missing_ok=True)
     log.info("latents: %d clips encoded into %s", len(dataset), path)

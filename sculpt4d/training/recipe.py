@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from sculpt4d.data.files import file_digest
+from sculpt4d.files import file_digest
 
 FILE = "recipe.json"
 PLACES = {"root", "module", "source", "workers", "loaders"}  # of the data: where they are and who makes them

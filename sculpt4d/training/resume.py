@@ -9,7 +9,8 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 
-from sculpt4d.data.files import write_json
+from sculpt4d import identity
+from sculpt4d.files import write_json
 from sculpt4d.training.recipe import FILE, compared
 
 log = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ def last_checkpoint(folder: Path, description: dict[str, Any]) -> Path | None:
         found = torch.load(path, map_location="cpu", weights_only=True, mmap=True).get(KEY)
     except Exception as error:
         raise ValueError(f"{path} is not a readable checkpoint ({error}): delete it to start again") from error
-    if found != description:
+    if found is None or found.keys() != description.keys() or identity.disagreeing(found, description):
         raise ValueError(
             f"{path} was written by {found}, this run is {description}: choose another output, or delete it"
         )

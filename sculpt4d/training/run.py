@@ -13,9 +13,10 @@ from hydra.utils import instantiate
 from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from sculpt4d import identity
 from sculpt4d.data.datamodule import ClipDataModule
 from sculpt4d.data.dataset import ClipDataset
-from sculpt4d.data.files import write_json
+from sculpt4d.files import write_json
 from sculpt4d.generation.parts import STAGE, base_names, build_denoiser, build_vae, find_weights, temporal_names
 from sculpt4d.model.layout import PARTS
 from sculpt4d.model.weights import save_weights
@@ -78,7 +79,8 @@ def fit_stage(cfg: DictConfig) -> tuple[float, str]:
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     output = Path(cfg.output)
     exported = output / f"{cfg.stage.name}.safetensors"
-    description = describe(cfg)
+    pattern = instantiate(cfg.attention) if cfg.stage.name == "temporal" else None
+    description = identity.description(cfg.model.name, cfg.stage.name, pattern)
     resumed = last_checkpoint(output, description)
     if resumed is not None:
         check_recipe(output, cfg)
@@ -127,12 +129,6 @@ def close_loggers(trainer: lightning.Trainer) -> None:
     for entry in trainer.loggers:
         if isinstance(entry, WandbLogger) and trainer.is_global_zero:
             entry.experiment.finish()
-
-
-def describe(cfg: DictConfig) -> dict[str, Any]:
-    """What a weight file must agree with before it is loaded."""
-    known = {"model": cfg.model.name, "stage": cfg.stage.name}
-    return known | ({"attention": repr(instantiate(cfg.attention))} if cfg.stage.name == "temporal" else {})
 
 
 def build_module(cfg: DictConfig) -> tuple[lightning.LightningModule, Any]:

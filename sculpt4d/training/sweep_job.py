@@ -7,8 +7,8 @@ from pathlib import Path
 
 from omegaconf import ListConfig
 
-from sculpt4d.data.lock import alone
 from sculpt4d.evaluation.run import evaluate
+from sculpt4d.files import file_lock
 from sculpt4d.training.run import fit
 from sculpt4d.training.sweep_plan import Job, Run, Training
 from sculpt4d.training.sweep_result import is_finished, write_result
@@ -34,7 +34,7 @@ def train_once(training: Training) -> Path:
     """The trained temporal layers. Another process that trains the same is waited for."""
     folder = Path(training.config.output)
     cfg = training.config.build()
-    with alone(folder):
+    with file_lock(folder):
         fit(cfg)
     return folder / f"{cfg.stage.name}.safetensors"
 

@@ -8,9 +8,9 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from sculpt4d import identity
 from sculpt4d.compute import count_evaluation
-from sculpt4d.data.files import file_digest
-from sculpt4d.evaluation.records import write_json
+from sculpt4d.files import file_digest, write_json
 from sculpt4d.model.denoiser import Denoiser
 from sculpt4d.training.recipe import PLACES
 from sculpt4d.training.sweep_plan import Job, Run, plain, portable
@@ -79,4 +79,4 @@ def attention(cfg: DictConfig) -> dict[str, Any]:
         seen = conditioner(torch.zeros(1, 3, size, size)).shape[1]
     count = count_evaluation(denoiser, cfg.frames, cfg.model.latents, seen)
     density = pattern.density(cfg.frames, pattern.blocks(cfg.model.latents)) if pattern is not None else 0.0
-    return {"pattern": repr(pattern), "density": density, "tmac": count.total / TERA}
+    return {"pattern": identity.plain(pattern), "density": density, "tmac": count.total / TERA}

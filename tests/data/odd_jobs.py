@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from sculpt4d.data.drafts import new_draft
 from sculpt4d.data.executors import Unsuitable
+from sculpt4d.files import new_draft
 
 
 class OddJob(NamedTuple):

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import trimesh
 
-from sculpt4d.data import drafts, store
+from sculpt4d import files as whole
+from sculpt4d.data import store
 from sculpt4d.data.cameras import choose_cameras
 from sculpt4d.data.record import UNRECORDED
 from sculpt4d.geometry.bounds import Box
@@ -67,7 +68,7 @@ def test_a_process_killed_at_any_step_leaves_the_old_object_none_or_the_new(agai
         found = files(root / "ball")
         assert found in (old, {}, expected), f"killed at step {step}"
         seen.add(found.get(store.RECORD))
-        drafts.sweep_drafts(root)
+        whole.remove_stale(root)
         assert not root.exists() or {path.name for path in root.iterdir()} <= {"ball"}
         if not killed:
             break
@@ -76,23 +77,23 @@ def test_a_process_killed_at_any_step_leaves_the_old_object_none_or_the_new(agai
 
 
 def test_drafts_of_the_living_and_of_strangers_are_kept(tmp_path: Path) -> None:
-    mine = drafts.new_draft(tmp_path / "ball.v2-final")
+    mine = whole.new_draft(tmp_path / "ball.v2-final")
     elsewhere = tmp_path / f".ball.draft-{socket.gethostname()}x-1-abc"
     others = [tmp_path / name for name in (".git", ".ball.tmp", "ball", ".ball.draft")]
     for path in (elsewhere, *others):
         path.mkdir()
-    drafts.sweep_drafts(tmp_path)
+    whole.remove_stale(tmp_path)
     assert {mine, elsewhere, *others} == set(tmp_path.iterdir())
 
 
 def test_drafts_of_another_machine_go_when_idle_for_a_day(tmp_path: Path) -> None:
-    day = time.time() - drafts.ABANDONED - 10
+    day = time.time() - whole.ABANDONED - 10
     stale, busy = (tmp_path / f".{name}.draft-far.example-7-x_y" for name in ("stale", "busy"))
     for path in (stale, busy):
         (path / "render_cond").mkdir(parents=True)
         os.utime(path, (day, day))
     os.utime(stale / "render_cond", (day, day))
-    drafts.sweep_drafts(tmp_path)
+    whole.remove_stale(tmp_path)
     assert set(tmp_path.iterdir()) == {busy}
 
 
@@ -102,4 +103,4 @@ def test_the_name_of_an_object_may_be_as_long_as_files_may(tmp_path: Path) -> No
 
 
 def test_a_folder_that_is_not_there_has_nothing_to_sweep(tmp_path: Path) -> None:
-    drafts.sweep_drafts(tmp_path / "none")
+    whole.remove_stale(tmp_path / "none")

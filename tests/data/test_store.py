@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import trimesh
 
+from sculpt4d import files
 from sculpt4d.data import store
 from sculpt4d.data.cameras import choose_cameras
 from sculpt4d.data.record import UNRECORDED
@@ -104,14 +105,14 @@ def test_of_two_processes_that_prepare_one_object_the_first_wins(
             early.add(frame(2))
             early.finish(RECORD)
         # as if the early one had come after the late one moved away what was there
-        move = store.os.replace
+        move = files.os.replace
 
         def without_moving_away(source: Path, destination: Path) -> None:
             if source == target:
                 raise FileNotFoundError(source)
             move(source, destination)
 
-        monkeypatch.setattr(store.os, "replace", without_moving_away)
+        monkeypatch.setattr(files.os, "replace", without_moving_away)
     np.testing.assert_array_equal(store.read_surface(target, (0,))[0][0], frame(2).random.astype(np.float16))
 
 

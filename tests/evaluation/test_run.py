@@ -142,11 +142,11 @@ def test_what_a_run_asked_for_is_what_it_measures_though_others_ask_for_less(
         (root / "split.json").write_text(json.dumps({"train": train, "holdout": holdout}))
 
     @contextmanager
-    def alone(root: Path) -> Iterator[None]:
+    def file_lock(root: Path) -> Iterator[None]:
         yield
         write(root, ["a"], ["b"])
 
-    monkeypatch.setattr(run, "alone", alone)
+    monkeypatch.setattr(run, "file_lock", file_lock)
     monkeypatch.setattr(store, "complete", lambda folder: True)
     monkeypatch.setattr(run, "instantiate", lambda build: lambda root: write(root, ["a", "c"], ["b", "d"]))
     assert run.build_data(configure(tmp_path, f"data.root={tmp_path}")) == (("a", "c"), ("b", "d"))

@@ -25,7 +25,7 @@ def test_every_table_is_written_in_every_form(sweep: Leave, tmp_path: Path, caps
         assert {path.stem for path in (tmp_path / "out").glob(f"*.{suffix}")} == names
     assert "0.1500" in (tmp_path / "out" / "a1_masks.md").read_text()
     assert "python train.py sweep=masks 'sweep.only=[no_anchor]'" in capsys.readouterr().out
-    assert not list((tmp_path / "out").glob("*.partial"))
+    assert not list((tmp_path / "out").glob(".*"))
 
 
 def test_every_table_is_in_the_documentation_and_among_those_that_are_written():

@@ -41,7 +41,7 @@ def test_points_lie_where_their_figures_are(tmp_path: Path):
     pixels = np.asarray(Image.open(file).convert("RGB"))
     second = np.argwhere((pixels == ImageColor.getrgb(COLOURS[1])).all(-1)).mean(0)
     assert second == pytest.approx((TOP + 0.75 * SIDE, LEFT + 0.5 * SIDE), abs=2)
-    assert not list(tmp_path.glob("*.partial"))
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_names_of_close_points_overlap_neither_each_other_nor_a_bar():

@@ -10,6 +10,7 @@ import pygltflib
 import pytest
 import trimesh
 
+from sculpt4d import files
 from sculpt4d.generation import export
 from sculpt4d.generation.export import check_folder, summary, write_obj, write_outputs
 from sculpt4d.types import Mesh, MeshSequence
@@ -82,7 +83,7 @@ def test_another_frame_rate_reaches_every_file(tmp_path):
         assert container.streams.video[0].average_rate == 12
 
 
-@pytest.mark.parametrize("step", ["write_sequence", "write_video", "write_page", "_replace"])
+@pytest.mark.parametrize("step", ["write_sequence", "write_video", "write_page", "move_into_place"])
 @pytest.mark.parametrize(
     "error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("broken"), KeyboardInterrupt()]
 )
@@ -90,7 +91,7 @@ def test_a_failure_leaves_nothing(tmp_path, monkeypatch, step, error):
     def fail(*args, **kwargs):
         raise error
 
-    monkeypatch.setattr(export, step, fail)
+    monkeypatch.setattr(files if step == "move_into_place" else export, step, fail)
     with pytest.raises(type(error)) as caught:
         write_outputs(moving(2), inputs(2), tmp_path / "out", {}, size=32)
     assert not any(tmp_path.iterdir())

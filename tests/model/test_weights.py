@@ -4,6 +4,7 @@ import pytest
 from safetensors.torch import load_file
 from torch import nn
 
+from sculpt4d import files
 from sculpt4d.model import weights
 from sculpt4d.model.stored import description
 from sculpt4d.model.weights import save_weights
@@ -42,7 +43,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
             Path(str(arguments[1])).write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    owner, name = (weights.os, "replace") if step == "os.replace" else (weights, "save_file")
+    owner, name = (files.os, "replace") if step == "os.replace" else (weights, "save_file")
     with monkeypatch.context() as patch, pytest.raises(OSError):
         patch.setattr(owner, name, full_disk)
         save_weights(path, nn.Linear(3, 2).state_dict(), DESCRIPTION)
