@@ -291,6 +291,20 @@ def test_a_damaged_record_of_pictures_is_made_again(
     assert f"{kept} is damaged" in caplog.text
 
 
+@pytest.mark.parametrize("damage", ["", '{"name": "a"', '{"digest": 0}', "[]"])
+def test_a_damaged_result_is_compared_again(
+    damage: str, run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for side, seed in (("truth", 0), ("method", 1)):
+        write_stills(tmp_path / side / "a", stills(seed, count=4))
+    first = run("metrics.measures=[lpips]")
+    (kept,) = (tmp_path / "out" / "objects").glob("*/a.json")
+    kept.write_text(damage)
+    again = run("metrics.measures=[lpips]")
+    assert again["mean"]["lpips"] == first["mean"]["lpips"] and again["failed_objects"] == {}
+    assert f"{kept} is damaged" in caplog.text
+
+
 def test_a_part_of_the_objects_can_be_named(run: Run, clips: Path) -> None:
     record = run("objects=[b,c]", "metrics.measures=[lpips]")
     assert [entry["name"] for entry in record["per_object"]] == ["b"]
