@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sculpt4d.evaluation.records import Objects, failures, number, numbers, part, read_objects, read_record
-from sculpt4d.training.sweep_plan import key_of
+from sculpt4d.sweeps.plan import key_of
 
 ROOT = Path(__file__).resolve().parents[1]
 FROZEN = ("vae", "denoiser")  # parts below the temporal layers

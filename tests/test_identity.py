@@ -12,8 +12,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from sculpt4d import identity
-from sculpt4d.generation.parts import build_denoiser, find_weights
-from sculpt4d.model.stored import description as stored_description
+from sculpt4d.checkpoints.build import build_denoiser, find_weights
+from sculpt4d.checkpoints.stored import description as stored_description
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = sorted((ROOT / "results").glob("*/*_seed*.json"))

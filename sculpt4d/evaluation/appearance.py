@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from sculpt4d.data.cameras import Camera, read_transforms, ring_cameras
 from sculpt4d.evaluation import appearance_clip, appearance_dreamsim, appearance_i3d, appearance_lpips
 from sculpt4d.evaluation.appearance_networks import find_file
 from sculpt4d.evaluation.appearance_pictures import cropped, on_white, resized, resized_exactly
+from sculpt4d.render.cameras import Camera, read_transforms, ring_cameras
 
 PERFECT = MappingProxyType({"lpips": 0.0, "clip": 1.0, "fvd": 0.0, "dreamsim": 0.0})  # of a sequence against itself
 DEFINITIONS = MappingProxyType(

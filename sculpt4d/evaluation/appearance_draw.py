@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from sculpt4d.data.cameras import Camera
-from sculpt4d.data.render import render_views
 from sculpt4d.evaluation.appearance_pictures import Pictures, read_view
 from sculpt4d.evaluation.folders import files_digest, files_of, read_side
 from sculpt4d.evaluation.layouts import Found
@@ -19,6 +17,8 @@ from sculpt4d.evaluation.motion import Frame, Motion, points_of
 from sculpt4d.evaluation.protocol import Protocol, aligned, clip_box, draw_points, into_box, own_box
 from sculpt4d.evaluation.records import kept
 from sculpt4d.files import replacing_folder, write_json
+from sculpt4d.render.cameras import Camera
+from sculpt4d.render.embree import render_views
 from sculpt4d.types import Mesh
 
 CLAY = (0.93, 0.87, 0.81)  # of the previews too: pale, so that shape shows by its shading

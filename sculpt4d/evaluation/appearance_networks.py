@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from sculpt4d.model.hub import is_hub, resolve
-from sculpt4d.model.layout import compact
-from sculpt4d.model.stored import read, stored_tensors
+from sculpt4d.checkpoints.hub import is_hub, resolve
+from sculpt4d.checkpoints.names import compact
+from sculpt4d.checkpoints.stored import read, stored_tensors
 
 
 def find_file(location: str | None, names: Sequence[str], remedy: str, download: bool = False) -> Path:

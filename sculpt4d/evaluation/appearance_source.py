@@ -15,8 +15,6 @@ from typing import Any
 import numpy as np
 
 from sculpt4d import identity
-from sculpt4d.data.executors import Executor
-from sculpt4d.data.executors_progress import shown
 from sculpt4d.evaluation.appearance import DEFINITIONS, PERFECT, Appearance, Judge
 from sculpt4d.evaluation.appearance_draw import SIDES, Drawing, Drawn, draw_object, read_drawn, sides_of
 from sculpt4d.evaluation.appearance_fvd import TOO_FEW, frechet_distance
@@ -29,6 +27,8 @@ from sculpt4d.evaluation.pairing import pair_objects
 from sculpt4d.evaluation.protocol import Protocol
 from sculpt4d.evaluation.provenance import hardware, seconds_per_clip
 from sculpt4d.files import file_digest
+from sculpt4d.jobs.executor import Executor
+from sculpt4d.jobs.progress import shown
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sculpt4d.data.executors import Executor
 from sculpt4d.evaluation.actionbench import ActionBench
 from sculpt4d.evaluation.layouts import Found, files_of, find_motions
 from sculpt4d.evaluation.measure import Opened, Result, Sample, Source
@@ -21,6 +20,7 @@ from sculpt4d.evaluation.protocol import Protocol
 from sculpt4d.evaluation.provenance import seconds_per_clip
 from sculpt4d.evaluation.reading import read_motion
 from sculpt4d.files import file_digest
+from sculpt4d.jobs.executor import Executor
 
 UNKNOWN = "no prediction: the folder has no file or subfolder of this name that holds a known layout"
 

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from sculpt4d import identity
-from sculpt4d.data.executors import DISK_FULL, Executor, Named, Outcome, Work, refuse_doubles
-from sculpt4d.data.executors_progress import shown
 from sculpt4d.evaluation.records import kept, number, numbers, part
 from sculpt4d.files import write_json
+from sculpt4d.jobs.executor import DISK_FULL, Executor, Named, Outcome, Work, refuse_doubles
+from sculpt4d.jobs.progress import shown
 
 FORMAT = 4  # raised when the same files and settings would give other numbers, or when results have other fields
 

@@ -13,6 +13,8 @@ from hydra.types import RunMode
 from hydra.utils import instantiate, to_absolute_path
 from omegaconf import DictConfig, OmegaConf
 
+from sculpt4d.checkpoints.build import find_weights
+from sculpt4d.checkpoints.names import PARTS
 from sculpt4d.data.dataset import choose_held_out, read_held_out, split_names
 from sculpt4d.data.store import read_record
 from sculpt4d.evaluation.appearance import Appearance
@@ -28,9 +30,7 @@ from sculpt4d.evaluation.provenance import hardware, tell_replaced, versions
 from sculpt4d.evaluation.show import show
 from sculpt4d.evaluation.summary import Summary, summarize_results
 from sculpt4d.files import file_digest, file_lock, write_json
-from sculpt4d.generation.parts import find_weights
 from sculpt4d.generation.pipeline import load_pipeline, pick_device
-from sculpt4d.model.layout import PARTS
 from sculpt4d.types import Clip, MeshSequence
 
 log = logging.getLogger(__name__)

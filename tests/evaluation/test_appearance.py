@@ -12,7 +12,6 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig
 from PIL import Image
 
-from sculpt4d.data.cameras import front_camera, ring_cameras, write_transforms
 from sculpt4d.evaluation import appearance_source
 from sculpt4d.evaluation.appearance import Appearance
 from sculpt4d.evaluation.appearance_draw import OUTSIDE, draw_motion, place
@@ -26,6 +25,7 @@ from sculpt4d.evaluation.run import evaluate
 from sculpt4d.generation.export import write_obj
 from sculpt4d.generation.preview import write_video
 from sculpt4d.geometry.bounds import Box
+from sculpt4d.render.cameras import front_camera, ring_cameras, write_transforms
 from sculpt4d.types import Mesh
 
 from . import judges
