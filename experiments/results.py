@@ -8,8 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sculpt4d.evaluation.objects import Objects, failures, read_objects
-from sculpt4d.evaluation.records import number, numbers, part, read_record
+from sculpt4d.evaluation.records import Objects, failures, number, numbers, part, read_objects, read_record
 from sculpt4d.identity import comparable, override_key
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -12,7 +12,7 @@ import numpy as np
 from experiments.budgets import differing as other_budget
 from experiments.report import Figure
 from experiments.results import Run
-from sculpt4d.evaluation.objects import differing as other_objects
+from sculpt4d.evaluation.records import differing as other_objects
 from sculpt4d.identity import REPEATED
 
 RULES = ("protocol", "data", "frames", "named", "total")

@@ -195,18 +195,24 @@ def split_names(root: Path, split: str) -> tuple[str, ...]:
     return tuple(name for name in listed[split] if store.complete(root / name))
 
 
-def holdout_clips(
-    root: Path, settings: ClipSettings, limit: int | None = None, names: Sequence[str] | None = None
-) -> Iterator[tuple[str, str, Clip, MeshSequence]]:
-    """(name, family, clip, true meshes) of every held-out object, always read the same way. names: of these objects
-    where they are known, else as split.json lists them.
-
-    With `limit`, the first objects of an order that mixes the families and does not change with the set's size.
+def choose_held_out(names: Sequence[str], limit: int | None) -> tuple[str, ...]:
+    """The first `limit` held-out objects, in an order that mixes the families and does not change with the set's size;
+    without a limit all of them as listed.
     """
-    names = split_names(root, "holdout") if names is None else names
-    if limit is not None:
-        names = tuple(sorted(names, key=lambda name: zlib.crc32(name.encode())))[:limit]
-    for name in names:
-        family = store.read_record(root / name)["family"]
-        reader = Reader(root / name, settings.distance_points > 0, keep=False)
-        yield name, family, read_clip(reader, settings, Choice(0, 0, 0)), read_truth(root / name, settings)
+    if limit is None:
+        return tuple(names)
+    return tuple(sorted(names, key=lambda name: zlib.crc32(name.encode())))[:limit]
+
+
+def read_held_out(folder: Path, settings: ClipSettings) -> tuple[Clip, MeshSequence]:
+    """The clip of one held-out object and its true meshes, always read the same way."""
+    reader = Reader(folder, settings.distance_points > 0, keep=False)
+    return read_clip(reader, settings, Choice(0, 0, 0)), read_truth(folder, settings)
+
+
+def holdout_clips(
+    root: Path, settings: ClipSettings, limit: int | None = None
+) -> Iterator[tuple[str, str, Clip, MeshSequence]]:
+    """(name, family, clip, true meshes) of the held-out objects that split.json lists, or of the first `limit`."""
+    for name in choose_held_out(split_names(root, "holdout"), limit):
+        yield name, store.read_record(root / name)["family"], *read_held_out(root / name, settings)

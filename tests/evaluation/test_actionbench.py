@@ -14,7 +14,8 @@ import trimesh
 from sculpt4d.evaluation import affine
 from sculpt4d.evaluation.actionbench import ActionBench, carried, draw
 from sculpt4d.evaluation.affine import Screening, axis_rotations, descend, fit_affine, rotation_from_6d
-from sculpt4d.evaluation.folders import measure_folders
+from sculpt4d.evaluation.folders import plan_folders
+from sculpt4d.evaluation.measure import measure
 from sculpt4d.evaluation.motion import Cloud, Motion
 from sculpt4d.gltf.read import read_animation
 from sculpt4d.jobs.executor import Serial
@@ -134,7 +135,7 @@ def test_the_three_distances_of_files_equal_their_description(source: str, every
     for number, mesh in enumerate(frames):
         trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).export(made / f"mesh_{number:03d}.glb")
     np.save(true / "surfaces.npy", np.concatenate([points, np.zeros_like(points)], axis=-1).astype(np.float32))
-    found = measure_folders(made.parent, true.parent, settings, tmp_path / "out", {}, Serial())
+    found = measure(plan_folders(made.parent, true.parent, settings, tmp_path / "out", Serial()))
     assert not found.failed
     (ours,) = found.measured
     meshes = [trimesh.load(path, force="mesh") for path in sorted(made.iterdir())]

@@ -14,7 +14,7 @@ from PIL import Image
 
 from experiments.evaluations import evaluations
 from experiments.report import markdown
-from sculpt4d.evaluation import appearance_objects
+from sculpt4d.evaluation import appearance_source
 from sculpt4d.evaluation.appearance import Appearance
 from sculpt4d.evaluation.appearance_draw import OUTSIDE, draw_motion, place
 from sculpt4d.evaluation.appearance_pictures import cropped, find_pictures, on_white, read_view
@@ -161,9 +161,9 @@ def test_a_second_run_draws_and_compares_only_what_changed(
     run: Run, clips: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, asked = run(), []
-    real = appearance_objects.pair_views
+    real = appearance_source.pair_views
     monkeypatch.setattr(
-        appearance_objects, "pair_views", lambda *sides: asked.append(sides[0].path.parent.name) or real(*sides)
+        appearance_source, "pair_views", lambda *sides: asked.append(sides[0].path.parent.name) or real(*sides)
     )
     assert run()["mean"] == first["mean"] and asked == []
     path = clips / "method" / "b" / "frame_0000.obj"
@@ -251,7 +251,7 @@ def test_short_clips_have_no_fvd_and_the_reason_is_said(run: Run, tmp_path: Path
         write_stills(tmp_path / side / "b", stills(1, count=8))
     record = run()
     assert record["mean"]["fvd"] is None and record["mean"]["lpips"] == 0
-    assert "9 frames" in record["absent"]["fvd"]
+    assert "9 frames" in record["absent_of_set"]["fvd"]
     with pytest.raises(InstantiationException, match="9 frames"):
         run("metrics.window=8")
 
@@ -286,6 +286,20 @@ def test_a_damaged_record_of_pictures_is_made_again(
         write_stills(tmp_path / side / "a", stills(seed, count=4))
     first = run("metrics.measures=[lpips]")
     (kept,) = (tmp_path / "out").rglob("drawn.json")
+    kept.write_text(damage)
+    again = run("metrics.measures=[lpips]")
+    assert again["mean"]["lpips"] == first["mean"]["lpips"] and again["failed_objects"] == {}
+    assert f"{kept} is damaged" in caplog.text
+
+
+@pytest.mark.parametrize("damage", ["", '{"name": "a"', '{"digest": 0}', "[]"])
+def test_a_damaged_result_is_compared_again(
+    damage: str, run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for side, seed in (("truth", 0), ("method", 1)):
+        write_stills(tmp_path / side / "a", stills(seed, count=4))
+    first = run("metrics.measures=[lpips]")
+    (kept,) = (tmp_path / "out" / "objects").glob("*/a.json")
     kept.write_text(damage)
     again = run("metrics.measures=[lpips]")
     assert again["mean"]["lpips"] == first["mean"]["lpips"] and again["failed_objects"] == {}
@@ -380,7 +394,7 @@ def test_a_clip_of_generate_is_meshes_although_pictures_lie_beside_them(
     write_clip(tmp_path / "clip", [shapes.cube()] * 2)
     Image.new("RGB", (8, 8)).save(tmp_path / "clip" / "contact_sheet.png")
     (tmp_path / "clip" / "generation.json").write_text(json.dumps({"outputs": {"fps": 8}}))
-    (found,) = appearance_objects.find_sides(tmp_path / "clip").values()
+    (found,) = appearance_source.find_sides(tmp_path / "clip").values()
     assert found == find_motions(tmp_path / "clip")["clip"] and len(read_motion(found, 2).frames) == 2
 
 

@@ -7,7 +7,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from sculpt4d.evaluation.folders import measure_folders
+from sculpt4d.evaluation.folders import plan_folders
+from sculpt4d.evaluation.measure import measure
 from sculpt4d.evaluation.protocol import Protocol
 from sculpt4d.jobs.executor import Serial
 from sculpt4d.types import Mesh
@@ -50,7 +51,7 @@ def test_a_methods_folder_is_measured_to_the_floor(
     write(written, tmp_path / "method" / "uid", frames)
     (written.series(".ply") if truth == "meshes" else written.surfaces)(tmp_path / "truth" / "uid", frames)
     sides = tmp_path / "method", tmp_path / "truth"
-    found = measure_folders(*sides, RAW, tmp_path / "out", {}, Serial(), pattern=pattern)
+    found = measure(plan_folders(*sides, RAW, tmp_path / "out", Serial(), pattern=pattern))
     assert not found.failed
     (entry,) = found.measured
     assert (entry.frames, entry.failed_frames) == (4, 0)

@@ -43,14 +43,9 @@ def calls(shapes: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> list[str]
             asked.append("reconstruct")
             return truth
 
-    def clips(
-        root: Path, settings: object, limit: int | None, names: tuple[str, ...]
-    ) -> Iterator[tuple[str, str, Clip, MeshSequence]]:
-        yield from [(name, families[name], clip, truth) for name in names][:limit]
-
     monkeypatch.setattr(run, "load_pipeline", lambda cfg: FakePipeline())
     monkeypatch.setattr(run, "build_data", lambda cfg: (("t",), ("a", "b")))
-    monkeypatch.setattr(run, "holdout_clips", clips)
+    monkeypatch.setattr(run, "read_held_out", lambda folder, settings: (clip, truth))
     monkeypatch.setattr(run, "read_record", lambda folder: {"family": families[folder.name]})
     return asked
 
@@ -155,3 +150,11 @@ def test_what_a_run_asked_for_is_what_it_measures_though_others_ask_for_less(
     monkeypatch.setattr(store, "complete", lambda folder: True)
     monkeypatch.setattr(run, "instantiate", lambda build: lambda root: write(root, ["a", "c"], ["b", "d"]))
     assert run.build_data(configure(tmp_path, f"data.root={tmp_path}")) == (("a", "c"), ("b", "d"))
+
+
+def test_no_seeds_and_no_objects_are_refused(calls: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="seeds"):
+        run.evaluate(configure(tmp_path, "seeds=[]"))
+    monkeypatch.setattr(run, "build_data", lambda cfg: (("t",), ()))
+    with pytest.raises(ValueError, match="the holdout is empty"):
+        run.evaluate(configure(tmp_path))

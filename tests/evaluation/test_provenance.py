@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sculpt4d.evaluation.timing import seconds_per_clip
+from sculpt4d.evaluation.provenance import seconds_per_clip
 
 
 def leave(folder: Path, **phases: float) -> Path:
