@@ -10,15 +10,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sculpt4d.evaluation.actionbench import ActionBench
-from sculpt4d.evaluation.layouts import Found, files_of, find_motions
+from sculpt4d.evaluation.inputs.layouts import Found, files_of, find_motions
+from sculpt4d.evaluation.inputs.pairing import pair_objects
+from sculpt4d.evaluation.inputs.reading import read_motion
 from sculpt4d.evaluation.measure import Opened, Result, Sample, Source
-from sculpt4d.evaluation.metrics import FAILED_CHAMFER
-from sculpt4d.evaluation.motion import Cloud, Motion, open_frames
-from sculpt4d.evaluation.pairing import pair_objects
-from sculpt4d.evaluation.protocol import Protocol
+from sculpt4d.evaluation.metrics.geometry import FAILED_CHAMFER
+from sculpt4d.evaluation.metrics.geometry.motion import Cloud, Motion, open_frames
+from sculpt4d.evaluation.protocols.actionbench import ActionBench
+from sculpt4d.evaluation.protocols.protocol import Protocol
 from sculpt4d.evaluation.provenance import seconds_per_clip
-from sculpt4d.evaluation.reading import read_motion
 from sculpt4d.files import file_digest
 from sculpt4d.jobs.executor import Executor
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sculpt4d.evaluation.average import summarize
 from sculpt4d.evaluation.measure import Measurement, Result, Source
+from sculpt4d.evaluation.metrics.geometry.average import summarize
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from sculpt4d.evaluation.alignment import Similarity
 from sculpt4d.evaluation.holdout import EXECUTOR, Case, HeldOut, Predict
 from sculpt4d.evaluation.measure import Family, Source, measure
-from sculpt4d.evaluation.protocol import Protocol
+from sculpt4d.evaluation.protocols.alignment import Similarity
+from sculpt4d.evaluation.protocols.protocol import Protocol
 from sculpt4d.evaluation.summary import Summary, summarize_results
 from sculpt4d.types import Clip, Mesh, MeshSequence
 

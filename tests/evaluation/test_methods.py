@@ -9,7 +9,7 @@ import pytest
 
 from sculpt4d.evaluation.folders import plan_folders
 from sculpt4d.evaluation.measure import measure
-from sculpt4d.evaluation.protocol import Protocol
+from sculpt4d.evaluation.protocols.protocol import Protocol
 from sculpt4d.jobs.executor import Serial
 from sculpt4d.types import Mesh
 

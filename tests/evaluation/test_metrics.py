@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from sculpt4d.evaluation.metrics.geometry.average import summarize
 from torch.testing import assert_close
 
-from sculpt4d.evaluation.average import summarize
-from sculpt4d.evaluation.metrics import (
+from sculpt4d.evaluation.metrics.geometry import (
     FAILED_CHAMFER,
     Chamfer,
     FScore,

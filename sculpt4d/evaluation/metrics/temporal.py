@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Float
 
-from sculpt4d.evaluation.metrics import FAILED_CHAMFER, Surface, nearest
+from sculpt4d.evaluation.metrics.geometry import FAILED_CHAMFER, Surface, nearest
 
 
 def departures(surfaces: Sequence[Surface]) -> tuple[Float[np.ndarray, " s"], Float[np.ndarray, " s"]]:

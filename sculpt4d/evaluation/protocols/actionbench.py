@@ -15,11 +15,11 @@ import trimesh
 from jaxtyping import Float
 
 from sculpt4d.config.settings import ActionBenchSettings
-from sculpt4d.evaluation.affine import PUBLIC_STARTS, Affine, Screening, axis_rotations, descend, fit_affine
-from sculpt4d.evaluation.metrics import frame_failed
-from sculpt4d.evaluation.motion import Cloud, Frame, Motion, Sided, one_topology, points_of
-from sculpt4d.evaluation.nearest import plant
-from sculpt4d.evaluation.protocol import Scores
+from sculpt4d.evaluation.metrics.geometry import frame_failed
+from sculpt4d.evaluation.metrics.geometry.motion import Cloud, Frame, Motion, Sided, one_topology, points_of
+from sculpt4d.evaluation.metrics.geometry.nearest import plant
+from sculpt4d.evaluation.protocols.affine import PUBLIC_STARTS, Affine, Screening, axis_rotations, descend, fit_affine
+from sculpt4d.evaluation.protocols.protocol import Scores
 from sculpt4d.types import Mesh
 
 Points = Float[np.ndarray, "_ 3"]

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Float
 
 from sculpt4d.config.settings import RigidSettings, SimilaritySettings
-from sculpt4d.evaluation.affine import axis_rotations
-from sculpt4d.evaluation.nearest import lean_tree, plant
+from sculpt4d.evaluation.metrics.geometry.nearest import lean_tree, plant
+from sculpt4d.evaluation.protocols.affine import axis_rotations
 from sculpt4d.geometry.morton import morton_order
 
 Points = Float[np.ndarray, "_ 3"]

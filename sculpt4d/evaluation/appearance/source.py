@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 
 from sculpt4d import identity
-from sculpt4d.evaluation.appearance import DEFINITIONS, PERFECT, Appearance, Judge
-from sculpt4d.evaluation.appearance_draw import SIDES, Drawing, Drawn, draw_object, read_drawn, sides_of
-from sculpt4d.evaluation.appearance_fvd import TOO_FEW, frechet_distance
-from sculpt4d.evaluation.appearance_i3d import SHORTEST
-from sculpt4d.evaluation.appearance_pictures import Pictures, find_pictures, read_view
+from sculpt4d.evaluation.appearance.compare import DEFINITIONS, PERFECT, Appearance, Judge
+from sculpt4d.evaluation.appearance.compare.draw import SIDES, Drawing, Drawn, draw_object, read_drawn, sides_of
+from sculpt4d.evaluation.appearance.compare.fvd import TOO_FEW, frechet_distance
+from sculpt4d.evaluation.appearance.compare.i3d import SHORTEST
+from sculpt4d.evaluation.appearance.compare.images import Pictures, find_pictures, read_view
 from sculpt4d.evaluation.folders import UNKNOWN
-from sculpt4d.evaluation.layouts import Found, find_motions
+from sculpt4d.evaluation.inputs.layouts import Found, find_motions
+from sculpt4d.evaluation.inputs.pairing import pair_objects
 from sculpt4d.evaluation.measure import InProcess, Opened, Result, Sample, SetValue, Source
-from sculpt4d.evaluation.pairing import pair_objects
-from sculpt4d.evaluation.protocol import Protocol
+from sculpt4d.evaluation.protocols.protocol import Protocol
 from sculpt4d.evaluation.provenance import hardware, seconds_per_clip
 from sculpt4d.files import file_digest
 from sculpt4d.jobs.executor import Executor

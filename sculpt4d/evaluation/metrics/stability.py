@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from sculpt4d.evaluation.metrics import has_surface
-from sculpt4d.evaluation.motion import is_open
+from sculpt4d.evaluation.metrics.geometry import has_surface
+from sculpt4d.evaluation.metrics.geometry.motion import is_open
 from sculpt4d.geometry.triangles import face_crosses, face_volumes
 from sculpt4d.types import Mesh, MeshSequence
 

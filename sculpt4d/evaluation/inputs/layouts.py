@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from sculpt4d.data import store
-from sculpt4d.evaluation.series import MESHES, array_pairs, dangling, masked, mesh_series
+from sculpt4d.evaluation.inputs.series import MESHES, array_pairs, dangling, masked, mesh_series
 
 GLTF = (".glb", ".gltf")
 ARRAY = re.compile("vertices|faces")

@@ -9,7 +9,7 @@ from jaxtyping import Float32, UInt8
 from PIL import Image, UnidentifiedImageError
 
 from sculpt4d.data.images import compose
-from sculpt4d.evaluation.layouts import natural
+from sculpt4d.evaluation.inputs.layouts import natural
 from sculpt4d.generation.background import remove_background
 from sculpt4d.generation.video import read_frames
 from sculpt4d.render.compositing import bytes_on_white
