@@ -15,7 +15,7 @@ from sculpt4d.evaluation.inputs.pairing import pair_objects
 from sculpt4d.evaluation.inputs.reading import read_motion
 from sculpt4d.evaluation.measure import Opened, Result, Sample, Source
 from sculpt4d.evaluation.metrics.geometry import FAILED_CHAMFER
-from sculpt4d.evaluation.metrics.geometry.motion import Cloud, Motion, open_frames
+from sculpt4d.evaluation.metrics.motion import Cloud, Motion, open_frames
 from sculpt4d.evaluation.protocols.actionbench import ActionBench
 from sculpt4d.evaluation.protocols.protocol import Protocol
 from sculpt4d.evaluation.provenance import seconds_per_clip

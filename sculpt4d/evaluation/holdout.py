@@ -11,7 +11,7 @@ import numpy as np
 from torchmetrics import Metric
 
 from sculpt4d.evaluation.measure import InProcess, Opened, Result, Sample
-from sculpt4d.evaluation.metrics.geometry.motion import open_frames
+from sculpt4d.evaluation.metrics.motion import open_frames
 from sculpt4d.evaluation.protocols.protocol import Judge, Protocol
 from sculpt4d.types import Clip, MeshSequence
 

@@ -19,13 +19,13 @@ from sculpt4d.checkpoints.names import PARTS
 from sculpt4d.data.dataset import choose_held_out, read_held_out, split_names
 from sculpt4d.data.store import read_record
 from sculpt4d.evaluation.appearance.compare import Appearance
-from sculpt4d.evaluation.appearance.compare.source import NAME as APPEARANCE
-from sculpt4d.evaluation.appearance.compare.source import plan_appearance
+from sculpt4d.evaluation.appearance.source import NAME as APPEARANCE
+from sculpt4d.evaluation.appearance.source import plan_appearance
 from sculpt4d.evaluation.folders import plan_folders
 from sculpt4d.evaluation.holdout import EXECUTOR, Case, HeldOut
 from sculpt4d.evaluation.measure import Family, Measurement, Source, measure
 from sculpt4d.evaluation.metrics.geometry import FAILED_CHAMFER
-from sculpt4d.evaluation.metrics.geometry.nearest import choose
+from sculpt4d.evaluation.metrics.nearest import choose
 from sculpt4d.evaluation.protocols.protocol import Protocol
 from sculpt4d.evaluation.provenance import hardware, tell_replaced, versions
 from sculpt4d.evaluation.show import show

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 from omegaconf import DictConfig
-from sculpt4d.evaluation.metrics.geometry.nearest import ENGINES
 
 from sculpt4d.attention.backends import BACKENDS
 from sculpt4d.config import settings
 from sculpt4d.config.schema import check_config, uncovered
 from sculpt4d.config.settings import PrepareSettings, Settings
 from sculpt4d.evaluation.appearance.compare import PERFECT
+from sculpt4d.evaluation.metrics.nearest import ENGINES
 from sculpt4d.evaluation.protocols.protocol import BOXES
 from sculpt4d.flow import COUPLINGS
 from sculpt4d.generation.background import METHODS

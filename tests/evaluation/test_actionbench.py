@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from sculpt4d.evaluation.metrics.geometry.motion import Cloud, Motion
 
 from sculpt4d.evaluation.folders import plan_folders
 from sculpt4d.evaluation.measure import measure
+from sculpt4d.evaluation.metrics.motion import Cloud, Motion
 from sculpt4d.evaluation.protocols import affine
 from sculpt4d.evaluation.protocols.actionbench import ActionBench, carried, draw
 from sculpt4d.evaluation.protocols.affine import Screening, axis_rotations, descend, fit_affine, rotation_from_6d

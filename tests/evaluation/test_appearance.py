@@ -11,16 +11,16 @@ import pytest
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig
 from PIL import Image
-from sculpt4d.evaluation.appearance.compare.draw import OUTSIDE, draw_motion, place
-from sculpt4d.evaluation.appearance.compare.images import cropped, find_pictures, on_white, read_view
-from sculpt4d.evaluation.metrics.geometry.motion import Motion
 
 from experiments.evaluations import evaluations
 from experiments.report import markdown
-from sculpt4d.evaluation.appearance import source as appearance_source
 from sculpt4d.evaluation.appearance.compare import Appearance
+from sculpt4d.evaluation.appearance.compare import source as appearance_source
+from sculpt4d.evaluation.appearance.draw import OUTSIDE, draw_motion, place
+from sculpt4d.evaluation.appearance.images import cropped, find_pictures, on_white, read_view
 from sculpt4d.evaluation.inputs.layouts import find_motions
 from sculpt4d.evaluation.inputs.reading import read_motion
+from sculpt4d.evaluation.metrics.motion import Motion
 from sculpt4d.evaluation.protocols.protocol import Protocol
 from sculpt4d.evaluation.run import evaluate
 from sculpt4d.generation.export import write_obj

@@ -12,16 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy.linalg import sqrtm
-from sculpt4d.evaluation.appearance.compare.clip import load_clip, similarity
-from sculpt4d.evaluation.appearance.compare.dreamsim import distance, dreamsim_files, load_dreamsim
-from sculpt4d.evaluation.appearance.compare.fvd import frechet_distance
-from sculpt4d.evaluation.appearance.compare.i3d import load_i3d, padded
-from sculpt4d.evaluation.appearance.compare.images import resized, resized_exactly
-from sculpt4d.evaluation.appearance.compare.lpips import load_lpips, shipped_heads
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sculpt4d.evaluation.appearance import networks as appearance_networks
+from sculpt4d.evaluation.appearance.clip import load_clip, similarity
+from sculpt4d.evaluation.appearance.compare import networks as appearance_networks
+from sculpt4d.evaluation.appearance.dreamsim import distance, dreamsim_files, load_dreamsim
+from sculpt4d.evaluation.appearance.fvd import frechet_distance
+from sculpt4d.evaluation.appearance.i3d import load_i3d, padded
+from sculpt4d.evaluation.appearance.images import resized, resized_exactly
+from sculpt4d.evaluation.appearance.lpips import load_lpips, shipped_heads
 
 from . import judges
 
@@ -106,9 +106,10 @@ def test_old_files_of_clip_are_read_as_well(tmp_path: Path) -> None:
 
 
 def test_the_towers_of_dreamsim_equal_those_of_transformers() -> None:
-    from sculpt4d.evaluation.appearance.compare.networks import filled
-    from sculpt4d.evaluation.appearance.compare.vit import VisionTransformer
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    from sculpt4d.evaluation.appearance.networks import filled
+    from sculpt4d.evaluation.appearance.vit import VisionTransformer
 
     tensors = judges.tower_tensors(5, clip=True)
     tensors["patch_embed.proj.bias"] = torch.zeros(judges.HIDDEN)  # CLIP has none
@@ -236,7 +237,7 @@ def test_i3d_equals_the_layers_written_out(epsilon: float, tmp_path: Path) -> No
 
 
 def test_full_size_i3d_has_the_published_layout() -> None:
-    from sculpt4d.evaluation.appearance.compare.i3d import BRANCHES, CONVOLUTIONS, MIXED, I3d
+    from sculpt4d.evaluation.appearance.i3d import BRANCHES, CONVOLUTIONS, MIXED, I3d
 
     # Carreira and Zisserman's table: branches of the nine blocks
     widths = {

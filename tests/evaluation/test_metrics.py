@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from sculpt4d.evaluation.metrics.geometry.average import summarize
 from torch.testing import assert_close
 
+from sculpt4d.evaluation.metrics.average import summarize
 from sculpt4d.evaluation.metrics.geometry import (
     FAILED_CHAMFER,
     Chamfer,

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sculpt4d.evaluation.appearance.compare.networks import filled, read_tensors
+from sculpt4d.evaluation.appearance.networks import filled, read_tensors
 
 MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 NAMES = ("model.safetensors", "pytorch_model.bin")

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from sculpt4d.evaluation.appearance.compare.images import Pictures, read_view
+from sculpt4d.evaluation.appearance.images import Pictures, read_view
 from sculpt4d.evaluation.folders import files_digest, files_of, read_side
 from sculpt4d.evaluation.inputs.layouts import Found
 from sculpt4d.evaluation.metrics.geometry import frame_failed
-from sculpt4d.evaluation.metrics.geometry.motion import Frame, Motion, points_of
+from sculpt4d.evaluation.metrics.motion import Frame, Motion, points_of
 from sculpt4d.evaluation.protocols.protocol import Protocol, aligned, clip_box, draw_points, into_box, own_box
 from sculpt4d.evaluation.records import kept
 from sculpt4d.files import replacing_folder, write_json

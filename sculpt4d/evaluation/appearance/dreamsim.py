@@ -14,10 +14,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sculpt4d.evaluation.appearance.compare.clip import DEVIATION as CLIP_DEVIATION
-from sculpt4d.evaluation.appearance.compare.clip import MEAN as CLIP_MEAN
-from sculpt4d.evaluation.appearance.compare.networks import filled, read_tensors
-from sculpt4d.evaluation.appearance.compare.vit import VisionTransformer
+from sculpt4d.evaluation.appearance.clip import DEVIATION as CLIP_DEVIATION
+from sculpt4d.evaluation.appearance.clip import MEAN as CLIP_MEAN
+from sculpt4d.evaluation.appearance.networks import filled, read_tensors
+from sculpt4d.evaluation.appearance.vit import VisionTransformer
 from sculpt4d.model.condition import DEVIATION as DINO_DEVIATION
 from sculpt4d.model.condition import MEAN as DINO_MEAN
 

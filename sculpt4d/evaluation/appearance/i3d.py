@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sculpt4d.evaluation.appearance.compare.networks import filled, read_tensors
+from sculpt4d.evaluation.appearance.networks import filled, read_tensors
 
 SIDE = 224  # of the pictures, in pixels
 SHORTEST = 9  # frames: of fewer, one moment is left where the last pooling takes two

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sculpt4d.evaluation.appearance.compare.networks import filled, read_tensors
+from sculpt4d.evaluation.appearance.networks import filled, read_tensors
 
 STAGES = (
     (0, 2),

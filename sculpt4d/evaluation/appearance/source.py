@@ -16,10 +16,10 @@ import numpy as np
 
 from sculpt4d import identity
 from sculpt4d.evaluation.appearance.compare import DEFINITIONS, PERFECT, Appearance, Judge
-from sculpt4d.evaluation.appearance.compare.draw import SIDES, Drawing, Drawn, draw_object, read_drawn, sides_of
-from sculpt4d.evaluation.appearance.compare.fvd import TOO_FEW, frechet_distance
-from sculpt4d.evaluation.appearance.compare.i3d import SHORTEST
-from sculpt4d.evaluation.appearance.compare.images import Pictures, find_pictures, read_view
+from sculpt4d.evaluation.appearance.draw import SIDES, Drawing, Drawn, draw_object, read_drawn, sides_of
+from sculpt4d.evaluation.appearance.fvd import TOO_FEW, frechet_distance
+from sculpt4d.evaluation.appearance.i3d import SHORTEST
+from sculpt4d.evaluation.appearance.images import Pictures, find_pictures, read_view
 from sculpt4d.evaluation.folders import UNKNOWN
 from sculpt4d.evaluation.inputs.layouts import Found, find_motions
 from sculpt4d.evaluation.inputs.pairing import pair_objects

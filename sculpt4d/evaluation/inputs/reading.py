@@ -14,7 +14,7 @@ from sculpt4d.data import store
 from sculpt4d.data.dataset import TO_CLIP
 from sculpt4d.evaluation.inputs.layouts import GLTF, Found, gltf_header
 from sculpt4d.evaluation.inputs.splats import is_cloud, read_cloud
-from sculpt4d.evaluation.metrics.geometry.motion import Cloud, Frame, Motion
+from sculpt4d.evaluation.metrics.motion import Cloud, Frame, Motion
 from sculpt4d.gltf.compressed import DRACO, MESHOPT
 from sculpt4d.gltf.pose import pose, read_model, triangles
 from sculpt4d.gltf.read import read_animation

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
-from sculpt4d.evaluation.metrics.geometry.motion import Cloud
+from sculpt4d.evaluation.metrics.motion import Cloud
 
 KINDS = {
     **dict.fromkeys(("char", "int8"), "i1"),

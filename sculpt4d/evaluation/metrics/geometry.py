@@ -15,10 +15,10 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from sculpt4d.evaluation.metrics.geometry.average import Average, summarize
-from sculpt4d.evaluation.metrics.geometry.coarsen import coarsen
-from sculpt4d.evaluation.metrics.geometry.motion import Cloud, Frame, Sided
-from sculpt4d.evaluation.metrics.geometry.nearest import Index, plant
+from sculpt4d.evaluation.metrics.average import Average, summarize
+from sculpt4d.evaluation.metrics.coarsen import coarsen
+from sculpt4d.evaluation.metrics.motion import Cloud, Frame, Sided
+from sculpt4d.evaluation.metrics.nearest import Index, plant
 from sculpt4d.geometry.occupancy import occupancy, occupancy_beyond
 from sculpt4d.geometry.surface import carry, sample_surface
 from sculpt4d.geometry.triangles import face_crosses

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sculpt4d.evaluation.metrics.geometry import has_surface
-from sculpt4d.evaluation.metrics.geometry.motion import is_open
+from sculpt4d.evaluation.metrics.motion import is_open
 from sculpt4d.geometry.triangles import face_crosses, face_volumes
 from sculpt4d.types import Mesh, MeshSequence
 

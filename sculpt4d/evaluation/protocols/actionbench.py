@@ -16,8 +16,8 @@ from jaxtyping import Float
 
 from sculpt4d.config.settings import ActionBenchSettings
 from sculpt4d.evaluation.metrics.geometry import frame_failed
-from sculpt4d.evaluation.metrics.geometry.motion import Cloud, Frame, Motion, Sided, one_topology, points_of
-from sculpt4d.evaluation.metrics.geometry.nearest import plant
+from sculpt4d.evaluation.metrics.motion import Cloud, Frame, Motion, Sided, one_topology, points_of
+from sculpt4d.evaluation.metrics.nearest import plant
 from sculpt4d.evaluation.protocols.affine import PUBLIC_STARTS, Affine, Screening, axis_rotations, descend, fit_affine
 from sculpt4d.evaluation.protocols.protocol import Scores
 from sculpt4d.types import Mesh

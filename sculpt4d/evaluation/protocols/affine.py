@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sculpt4d.evaluation.metrics.geometry.nearest import ENGINES
+from sculpt4d.evaluation.metrics.nearest import ENGINES
 from sculpt4d.geometry.morton import morton_order
 
 # rows of axis_rotations: the public list has 24 triples of Euler angles, two of which repeat the rotation of another

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sculpt4d.config.settings import RigidSettings, SimilaritySettings
-from sculpt4d.evaluation.metrics.geometry.nearest import lean_tree, plant
+from sculpt4d.evaluation.metrics.nearest import lean_tree, plant
 from sculpt4d.evaluation.protocols.affine import axis_rotations
 from sculpt4d.geometry.morton import morton_order
 

@@ -14,9 +14,9 @@ from torchmetrics import Metric
 
 from sculpt4d.config.settings import ProtocolSettings
 from sculpt4d.evaluation.metrics.geometry import FAILED_CHAMFER, Surface, draw_points, geometry_metrics, pair_frames
-from sculpt4d.evaluation.metrics.geometry.motion import Cloud, Motion, Sided, moved, points_of, used
-from sculpt4d.evaluation.metrics.geometry.stability import OF_SOLIDS, Course, follow, stability
-from sculpt4d.evaluation.metrics.geometry.temporal import compare_departures, departures
+from sculpt4d.evaluation.metrics.motion import Cloud, Motion, Sided, moved, points_of, used
+from sculpt4d.evaluation.metrics.stability import OF_SOLIDS, Course, follow, stability
+from sculpt4d.evaluation.metrics.temporal import compare_departures, departures
 from sculpt4d.evaluation.protocols.alignment import Alignment, Rigid, Similarity
 from sculpt4d.geometry.occupancy import BEYOND
 from sculpt4d.types import Mesh, MeshSequence
