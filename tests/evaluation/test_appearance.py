@@ -14,8 +14,8 @@ from PIL import Image
 
 from experiments.evaluations import evaluations
 from experiments.report import markdown
+from sculpt4d.evaluation.appearance import source as appearance_source
 from sculpt4d.evaluation.appearance.compare import Appearance
-from sculpt4d.evaluation.appearance.compare import source as appearance_source
 from sculpt4d.evaluation.appearance.draw import OUTSIDE, draw_motion, place
 from sculpt4d.evaluation.appearance.images import cropped, find_pictures, on_white, read_view
 from sculpt4d.evaluation.inputs.layouts import find_motions

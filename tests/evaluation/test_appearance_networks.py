@@ -15,8 +15,8 @@ from scipy.linalg import sqrtm
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sculpt4d.evaluation.appearance import networks as appearance_networks
 from sculpt4d.evaluation.appearance.clip import load_clip, similarity
-from sculpt4d.evaluation.appearance.compare import networks as appearance_networks
 from sculpt4d.evaluation.appearance.dreamsim import distance, dreamsim_files, load_dreamsim
 from sculpt4d.evaluation.appearance.fvd import frechet_distance
 from sculpt4d.evaluation.appearance.i3d import load_i3d, padded

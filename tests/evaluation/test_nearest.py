@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sculpt4d import optional
-from sculpt4d.evaluation.metrics.geometry import nearest
+from sculpt4d.evaluation.metrics import nearest
 from sculpt4d.evaluation.metrics.nearest import ENGINES, choose, plant
 from sculpt4d.evaluation.protocols.actionbench import ActionBench
 from sculpt4d.evaluation.protocols.protocol import Protocol

@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from sculpt4d.evaluation.appearance.compare import clip as appearance_clip
-from sculpt4d.evaluation.appearance.compare import dreamsim as appearance_dreamsim
-from sculpt4d.evaluation.appearance.compare import i3d as appearance_i3d
-from sculpt4d.evaluation.appearance.compare import lpips as appearance_lpips
+from sculpt4d.evaluation.appearance import clip as appearance_clip
+from sculpt4d.evaluation.appearance import dreamsim as appearance_dreamsim
+from sculpt4d.evaluation.appearance import i3d as appearance_i3d
+from sculpt4d.evaluation.appearance import lpips as appearance_lpips
 from sculpt4d.evaluation.appearance.images import cropped, on_white, resized, resized_exactly
 from sculpt4d.evaluation.appearance.networks import find_file
 from sculpt4d.render.cameras import Camera, read_transforms, ring_cameras
