@@ -22,7 +22,7 @@ from hydra.utils import instantiate
 from rich.console import Console
 from rich.table import Table
 
-from sculpt4d.attention.backends import BACKENDS, Case
+from sculpt4d.attention.backends import BACKENDS, AttentionCase
 from sculpt4d.attention.comparison import DTYPES, compare, messages
 from sculpt4d.attention.patterns import Pattern
 from sculpt4d.attention.plot import draw
@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> None:
     for frames in PLOTTED if options.plot else (options.frames,):
         shape = (frames, options.tokens, options.heads, options.width)
         reports[frames] = compare(
-            Case(pattern.typical(frames), *shape, dtype, device, options.backward), names, options.rounds
+            AttentionCase(pattern.typical(frames), *shape, dtype, device, options.backward), names, options.rounds
         )
     if options.plot:
         title = f"{options.pattern}, {options.tokens} tokens a frame, {options.dtype}, {device.type}"

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from rich.progress import track
 
-from benchmarks.record import Measurement, add_record, command_line, record
+from benchmarks.record import BenchmarkRecord, add_record, command_line, record
 from experiments.report import Table, markdown
 from sculpt4d.attention.patterns import StridedPattern
 from sculpt4d.model.denoiser import Denoiser
@@ -76,7 +76,7 @@ def main() -> None:
         }
         figures = {f"{MODES[mode]}, {frames} frames, peak (MB)": peak / 1e6 for (mode, frames), peak in peaks.items()}
         line = command_line("benchmarks.long_clips", None)
-        print(record(Measurement("long clips", line, 0, ratios, figures), given.record))
+        print(record(BenchmarkRecord("long clips", line, 0, ratios, figures), given.record))
 
 
 def _sizes(given: argparse.Namespace) -> list[str]:

@@ -21,14 +21,14 @@ from rich.progress import track
 from scipy import ndimage
 from skimage.measure import marching_cubes
 
-from benchmarks.record import Measurement, add_record, command_line, record
+from benchmarks.record import BenchmarkRecord, add_record, command_line, record
 from experiments.report import Table, markdown
 from sculpt4d.data import store
 from sculpt4d.geometry.bounds import clip_box, to_box
 from sculpt4d.geometry.surface import carry
 from sculpt4d.geometry.watertight import GRID_EXTENT, SHELL
 from sculpt4d.gltf.read import read_animation
-from sculpt4d.preparation.asset import Job, PrepareSettings, prepare_object
+from sculpt4d.preparation.asset import PrepareJob, PrepareSettings, prepare_object
 from sculpt4d.preparation.sampling import draw
 from sculpt4d.preparation.stages import StageClock
 from sculpt4d.types import Mesh
@@ -61,10 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = []
     with tempfile.TemporaryDirectory() as root, ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         output = Path(root)
-        jobs = [Job(path.stem, path, output / path.stem, settings) for path in given.files]
+        jobs = [PrepareJob(path.stem, path, output / path.stem, settings) for path in given.files]
         for family in given.synthetic:
             path = output / f"{family}.glb"
-            jobs.append(Job(family, path, output / family, settings, family, made=SEED))
+            jobs.append(PrepareJob(family, path, output / family, settings, family, made=SEED))
         for job in track(jobs, "measuring"):
             rows.append(row(job, *pool.submit(measure, job, given.dense_frames).result()))
     header = ("object", "faces", *(f"{stage} (s)" for stage in STAGES), "minutes", "surface (s a frame)")
@@ -82,17 +82,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         figures = {f"{each['object']}, CPU minutes": float(each["minutes"]) for each in cells}
         line = command_line("benchmarks.prepare_speed", arguments)
         ratios = {what: value for what, value in ratios.items() if not math.isnan(value)}  # --dense-frames 0
-        print(record(Measurement("preparation", line, SEED, ratios, figures), given.record))
+        print(record(BenchmarkRecord("preparation", line, SEED, ratios, figures), given.record))
 
 
-def measure(job: Job, dense_frames: int) -> tuple[dict[str, float], int, float]:
+def measure(job: PrepareJob, dense_frames: int) -> tuple[dict[str, float], int, float]:
     """Seconds by stage, faces, and seconds that the plain surface of a frame takes (nan: not measured)."""
     record = store.read_record(prepare_object(job))
     plain = [dense_seconds(job, number) for number in np.linspace(0, job.settings.frames - 1, dense_frames + 2)[1:-1]]
     return dict(record["seconds"]), record["counts"]["faces"], float(np.mean(plain)) if plain else float("nan")
 
 
-def row(job: Job, seconds: Mapping[str, float], faces: int, plain: float) -> tuple[str, ...]:
+def row(job: PrepareJob, seconds: Mapping[str, float], faces: int, plain: float) -> tuple[str, ...]:
     """The cells of one object."""
     frames, total = job.settings.frames, sum(seconds.values())
     surface = seconds["watertight"] + seconds["projection"]
@@ -102,7 +102,7 @@ def row(job: Job, seconds: Mapping[str, float], faces: int, plain: float) -> tup
     return (*cells, f"{dense / 60:.1f}", f"{dense / total:.1f}")
 
 
-def dense_seconds(job: Job, number: float) -> float:
+def dense_seconds(job: PrepareJob, number: float) -> float:
     """What the surface of one frame costs without any of our shortcuts."""
     settings = job.settings
     animated = read_animation(job.path, settings.frames, job.clip)

@@ -17,13 +17,13 @@ import numpy as np
 from rich.progress import track
 
 from benchmarks.prepare_speed import SEED, THREADS
-from benchmarks.record import Measurement, add_record, command_line, record
+from benchmarks.record import BenchmarkRecord, add_record, command_line, record
 from experiments.report import Table, markdown
 from sculpt4d.geometry.bounds import clip_box, to_box
 from sculpt4d.geometry.projection import PROJECTIONS
 from sculpt4d.geometry.watertight import GRID_EXTENT, watertight
 from sculpt4d.gltf.read import read_animation
-from sculpt4d.preparation.sampling import Placed, draw, place
+from sculpt4d.preparation.sampling import ProjectedSamples, draw, place
 from sculpt4d.preparation.stages import StageClock
 from sculpt4d.preparation.synthetic.families import write_object
 from sculpt4d.types import Mesh
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ratios = {f"{name}, closest_point / nearest_center, seconds": exact[name] / centre[name] for name in exact}
         figures = {f"{row[0]}, {row[1]}, along the surface (cells)": float(row[along]) for row in rows}
         line = command_line("benchmarks.projection", arguments)
-        print(record(Measurement("projection", line, SEED, ratios, figures), given.record))
+        print(record(BenchmarkRecord("projection", line, SEED, ratios, figures), given.record))
 
 
 def measure(path: Path, frames: int, points: int, grid_res: int) -> list[tuple[str, ...]]:
@@ -85,7 +85,7 @@ def measure(path: Path, frames: int, points: int, grid_res: int) -> list[tuple[s
     return rows
 
 
-def errors(placed: Sequence[Placed], true: np.ndarray, cell: float) -> list[str]:
+def errors(placed: Sequence[ProjectedSamples], true: np.ndarray, cell: float) -> list[str]:
     """The cells between `projection` and `seconds`, over all frames and the points that no frame swallowed."""
     swallowed = np.stack([frame.random_swallowed for frame in placed])
     rows = np.stack([frame.random for frame in placed])

@@ -25,7 +25,7 @@ FOLDER = ROOT / "results" / BENCHMARKS
 
 
 @dataclass(frozen=True)
-class Measurement:
+class BenchmarkRecord:
     """One benchmark run. ratios: name to value; what a ratio is of stands in its name. figures: other numbers, with
     their units in their names. seed: None if nothing is drawn.
     """
@@ -45,10 +45,10 @@ class Session:
     hardware: Mapping[str, Any]
     versions: Mapping[str, str]
     note: str
-    measurements: tuple[Measurement, ...]
+    measurements: tuple[BenchmarkRecord, ...]
 
 
-def record(measurement: Measurement, note: str) -> Path:
+def record(measurement: BenchmarkRecord, note: str) -> Path:
     """Adds a measurement to today's file of this machine in `FOLDER`; it replaces one of the same command."""
     today, machine = date.today().isoformat(), {**hardware(), "cpu": cpu()}
     words = machine["gpu"] if machine["gpu"] != "none" else machine["cpu"]
@@ -66,7 +66,7 @@ def read(path: Path) -> Session:
     """Raises ValueError, naming the file, where it is not a record of benchmarks."""
 
     def session(content: dict[str, Any]) -> Session:
-        listed = tuple(Measurement(**entry) for entry in part(content, "measurements", list))
+        listed = tuple(BenchmarkRecord(**entry) for entry in part(content, "measurements", list))
         texts = {name: part(content, name, str) for name in ("date", "note")}
         return Session(
             hardware=part(content, "hardware"), versions=part(content, "versions"), measurements=listed, **texts

@@ -18,7 +18,7 @@ from hydra import compose, initialize_config_dir
 from rich.progress import track
 from torch.optim.lr_scheduler import LRScheduler
 
-from benchmarks.record import Measurement, add_record, command_line, record
+from benchmarks.record import BenchmarkRecord, add_record, command_line, record
 from experiments.report import FORMATS, Table
 from sculpt4d.attention.timing import seconds
 from sculpt4d.training.module import FlowModule
@@ -31,7 +31,7 @@ DEMO = ("experiment=demo",)
 
 
 @dataclass
-class Course:
+class TrainingCurve:
     """A module on its way through the steps, and the loss and seconds of each."""
 
     module: FlowModule
@@ -86,10 +86,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for frames, name, *row in others
         }
         line = command_line("benchmarks.training_step", arguments)
-        print(record(Measurement("training step", line, 0, ratios, gaps), given.record))
+        print(record(BenchmarkRecord("training step", line, 0, ratios, gaps), given.record))
 
 
-def course(backend: str, frames: int, overrides: Sequence[str], device: torch.device) -> Course:
+def course(backend: str, frames: int, overrides: Sequence[str], device: torch.device) -> TrainingCurve:
     """The temporal stage of a configuration, in float32, with one backend."""
     chosen = [*(overrides or DEMO), "stage=temporal", f"backend={backend}", f"frames={frames}"]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
@@ -99,7 +99,7 @@ def course(backend: str, frames: int, overrides: Sequence[str], device: torch.de
     assert isinstance(module, FlowModule)
     module.to(device).train()
     built = module.configure_optimizers()
-    return Course(module, built["optimizer"], built["lr_scheduler"]["scheduler"], [], [])
+    return TrainingCurve(module, built["optimizer"], built["lr_scheduler"]["scheduler"], [], [])
 
 
 def clips(module: FlowModule, frames: int, count: int, step: int, device: torch.device) -> EncodedClip:
@@ -112,7 +112,7 @@ def clips(module: FlowModule, frames: int, count: int, step: int, device: torch.
     return EncodedClip(mean.to(device), logvar.to(device), images.to(device))
 
 
-def advance(course: Course, batch: EncodedClip, step: int) -> None:
+def advance(course: TrainingCurve, batch: EncodedClip, step: int) -> None:
     """One step of the optimiser."""
     generator = step_generator(course.module.seed, step)
     time = course.module.time(len(batch.mean), generator)
@@ -124,7 +124,7 @@ def advance(course: Course, batch: EncodedClip, step: int) -> None:
     course.losses.append(loss.item())
 
 
-def described(frames: int, courses: dict[str, Course]) -> Iterator[tuple[str, ...]]:
+def described(frames: int, courses: dict[str, TrainingCurve]) -> Iterator[tuple[str, ...]]:
     """A row for each backend."""
     first = next(iter(courses.values()))
     for name, each in courses.items():

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from experiments import papers
 from experiments.compare import APPEARANCE, GEOMETRY, JITTER, NONE, Difference, Published, Words, verdict
 from experiments.report import Cell, Figure, Table
-from experiments.results import Run, Sampling, read_runs
+from experiments.results import Run, SampledScores, read_runs
 from experiments.rows import RULES, Row, measured_apart, refuse_mixed, standard_error
 
 DECIDING = ("chamfer", "volume_jitter_error", "centroid_jitter_error")  # lower is better in all of them
@@ -146,7 +146,7 @@ def _number(value: float) -> str:
     return NONE if math.isnan(value) else f"{value:.4f}"
 
 
-def _sampling(run: Run) -> Sampling:
+def _sampling(run: Run) -> SampledScores:
     if run.sampling is None:
         raise ValueError(f"{run.file} is the result of a sweep: name folders that evaluate.py wrote (output=DIR)")
     return run.sampling

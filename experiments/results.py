@@ -17,7 +17,7 @@ FROZEN = ("vae", "denoiser")  # parts below the temporal layers
 
 
 @dataclass(frozen=True)
-class Sampling:
+class SampledScores:
     """What evaluate.py knows of single objects and of the noise that clips were sampled with.
 
     baseline: of the holdout, None for the 4D model; for outputs of other methods the name they were given. seeds: of
@@ -68,7 +68,7 @@ class Run:
     frozen: Mapping[str, tuple[str, ...]]
     overrides: Mapping[str, Mapping[str, str]]
     given: frozenset[str]
-    sampling: Sampling | None
+    sampling: SampledScores | None
 
     @property
     def total(self) -> int:
@@ -173,13 +173,13 @@ def _of_evaluation(file: Path, record: dict[str, Any]) -> Run:
     )
 
 
-def _sampling(record: Mapping[str, Any], settings: Mapping[str, Any]) -> Sampling:
+def _sampling(record: Mapping[str, Any], settings: Mapping[str, Any]) -> SampledScores:
     by_object = {}
     for entry in part(record, "per_object", list):
         samples = [numbers(sample, "values") for sample in part(entry, "samples").values()]
         by_object[entry["name"]] = {name: sum(s[name] for s in samples) / len(samples) for name in samples[0]}
     method = record["method"]
-    return Sampling(
+    return SampledScores(
         baseline=settings.get("baseline", None if method == "4d" else method),
         seeds=tuple(part(record, "seeds", list)),
         frames=part(record, "frames", int),

@@ -40,7 +40,8 @@ KINDS = {
     "Similarity": "similarity",
     "Rigid": "rigid",
     "geometry_metrics": "geometry",
-    "Appearance": "appearance",
+    "AppearanceMetrics": "appearance",
+    "Appearance": "appearance",  # until 0.2.0
 }
 KIND = "kind"  # the key that stands in records for `_target_`
 BUILDING = {"_partial_", "_convert_", "_recursive_"}  # how Hydra builds an object, not what it is

@@ -37,7 +37,7 @@ CLOSE = (
 )  # tokens of a clip between which masked attention and merged pieces cost alike (measured on the CPU)
 
 
-class Case(NamedTuple):
+class AttentionCase(NamedTuple):
     """What the choice of a backend depends on."""
 
     pattern: Pattern
@@ -111,13 +111,13 @@ def _chosen(
     gradients: bool,
 ) -> str:
     """The name of the backend; says once which it is and why."""
-    chosen, reason = choose(name, Case(pattern, frames, tokens, heads, width, dtype, device, gradients))
+    chosen, reason = choose(name, AttentionCase(pattern, frames, tokens, heads, width, dtype, device, gradients))
     _announce(chosen, reason)
     return chosen
 
 
 @lru_cache(maxsize=256)
-def choose(name: str, case: Case) -> tuple[str, str]:
+def choose(name: str, case: AttentionCase) -> tuple[str, str]:
     """The backend and why. `auto`: the fastest one that can run this case; ValueError for an unknown name.
 
     Where two candidates are close they are measured, once a process and case, so that two runs may choose differently.
@@ -150,7 +150,7 @@ def _before_hopper(device: torch.device) -> bool:
     return torch.cuda.get_device_capability(device)[0] < 9
 
 
-def _faster(names: tuple[str, str], case: Case) -> tuple[str, str]:
+def _faster(names: tuple[str, str], case: AttentionCase) -> tuple[str, str]:
     """The faster of two backends on one clip of random tokens, and by how much."""
     shape = (1, case.heads, case.frames * case.tokens, case.width)
     generator = torch.Generator(case.device).manual_seed(0)  # the run's own random numbers stay untouched

@@ -13,7 +13,7 @@ from rich.progress import Progress
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from sculpt4d.attention.backends import BACKENDS, Backend, Case, choose
+from sculpt4d.attention.backends import BACKENDS, AttentionCase, Backend, choose
 from sculpt4d.attention.measure import error, extra_memory, inputs, work
 from sculpt4d.attention.patterns import Pattern
 from sculpt4d.attention.timing import medians, rounds
@@ -24,7 +24,7 @@ CPUINFO = Path("/proc/cpuinfo")  # where Linux names the processor
 messages = Console(stderr=True)
 
 
-def compare(case: Case, names: Sequence[str] | None, count: int) -> dict[str, Any]:
+def compare(case: AttentionCase, names: Sequence[str] | None, count: int) -> dict[str, Any]:
     """Time, error and memory of the backends that can run a case, or of those named."""
     given, errors = inputs(case), {}
     unit = given.q.numel() * given.q.element_size()
@@ -66,7 +66,7 @@ def compare(case: Case, names: Sequence[str] | None, count: int) -> dict[str, An
     }
 
 
-def dense(case: Case) -> dict[str, Backend]:
+def dense(case: AttentionCase) -> dict[str, Backend]:
     """Unmasked attention by the operators that PyTorch has for the case."""
     q = inputs(case._replace(frames=1)).q.requires_grad_(case.gradients)
     if case.device.type != "cuda":
@@ -96,7 +96,7 @@ def backend(name: str) -> Backend:
     return BACKENDS[name]
 
 
-def _check_unasked(name: str, case: Case) -> None:
+def _check_unasked(name: str, case: AttentionCase) -> None:
     """ValueError for a backend that takes too long or too much memory to run without being named."""
     length = case.frames * case.tokens
     if name == "flex" and case.device.type != "cuda":
@@ -110,7 +110,7 @@ def _announce(message: str) -> None:
     messages.print(message, highlight=False, soft_wrap=True)
 
 
-def _shape(case: Case) -> dict[str, Any]:
+def _shape(case: AttentionCase) -> dict[str, Any]:
     shape = {name: getattr(case, name) for name in ("frames", "tokens", "heads", "width")}
     names = {dtype: name for name, dtype in DTYPES.items()}
     return shape | {"dtype": names[case.dtype], "backward": case.gradients, "pattern": str(case.pattern)}

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from sculpt4d.attention.backends import Backend, Case
+from sculpt4d.attention.backends import AttentionCase, Backend
 from sculpt4d.attention.operators import HALF
 
 Heads = Float[Tensor, "b h n d"]
@@ -28,14 +28,14 @@ class Inputs(NamedTuple):
     grad: Heads
 
 
-def inputs(case: Case) -> Inputs:
+def inputs(case: AttentionCase) -> Inputs:
     """One clip of random tokens."""
     shape = (1, case.heads, case.frames * case.tokens, case.width)
     generator = torch.Generator(case.device).manual_seed(0)
     return Inputs(*(torch.randn(shape, generator=generator, device=case.device).to(case.dtype) for _ in range(4)))
 
 
-def work(run: Backend, case: Case, given: Inputs) -> Callable[[], list[Tensor]]:
+def work(run: Backend, case: AttentionCase, given: Inputs) -> Callable[[], list[Tensor]]:
     """Output, and with `gradients` those of queries, keys and values."""
 
     def once() -> list[Tensor]:
@@ -46,7 +46,7 @@ def work(run: Backend, case: Case, given: Inputs) -> Callable[[], list[Tensor]]:
     return once
 
 
-def error(run: Backend, case: Case, given: Inputs) -> float:
+def error(run: Backend, case: AttentionCase, given: Inputs) -> float:
     """Largest error of the output of a few queries and of the gradients when they alone have one.
 
     Absolute in float32 and float64; in half precision the norm of the error over the norm of the result.

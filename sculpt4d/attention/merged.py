@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sculpt4d.attention.operators import operator
 from sculpt4d.attention.patterns import Pattern, Structure
-from sculpt4d.attention.plan import Layout, Piece, Runs, layouts
+from sculpt4d.attention.plan import Piece, Runs, TileLayout, layouts
 
 Heads = Float[Tensor, "b h n d"]
 Order = tuple[int, ...] | None  # of the units of a sequence; None: frame by frame, as they come
@@ -138,7 +138,7 @@ _attention.register_autograd(_backward, setup_context=_save)
 @lru_cache(maxsize=256)
 def _planned(
     strides: tuple[int, ...], anchor: bool, block_size: int, kind: Any, frames: int, length: int
-) -> tuple[tuple[Layout, ...], int]:
+) -> tuple[tuple[TileLayout, ...], int]:
     """The plan and the rows of one of its units: a block, for packed keys a token."""
     tokens = length // frames
     size = 1 if kind == "packed" else block_size

@@ -39,7 +39,7 @@ class Piece(NamedTuple):
     keys: Runs
 
 
-class Layout(NamedTuple):
+class TileLayout(NamedTuple):
     """Pieces over rows in another order: row r is row order[r] of the sequence (None: as it is)."""
 
     order: tuple[int, ...] | None
@@ -64,7 +64,7 @@ class Band(NamedTuple):
     stride: int
 
 
-def plan(pattern: Pattern, frames: int, blocks: int) -> tuple[Layout, ...]:
+def plan(pattern: Pattern, frames: int, blocks: int) -> tuple[TileLayout, ...]:
     """Layouts of a pattern that has a structure, for `frames` frames of `blocks` blocks; see `layouts`."""
     structure = pattern.structure(frames)
     if structure is None:
@@ -73,13 +73,13 @@ def plan(pattern: Pattern, frames: int, blocks: int) -> tuple[Layout, ...]:
 
 
 @lru_cache(maxsize=256)
-def layouts(structure: Structure, frames: int, blocks: int) -> tuple[Layout, ...]:
+def layouts(structure: Structure, frames: int, blocks: int) -> tuple[TileLayout, ...]:
     """Layouts whose pieces are the mask of `frames` frames of `blocks` blocks; rows are blocks.
 
     For a packed structure rows are tokens, `blocks` are the tokens of a frame, and keys are the pyramid of averages.
     """
     if structure.kind == "packed":
-        return (Layout(None, tuple(_packed(structure, frames, blocks))),)
+        return (TileLayout(None, tuple(_packed(structure, frames, blocks))),)
     if structure.kind == "pairwise":
         table = [structure.strides[row * frames : (row + 1) * frames] for row in range(frames)]
         return tuple(_pairwise(table, frames, blocks))
@@ -104,7 +104,7 @@ def _bands(strides: Sequence[int]) -> list[Band]:
     return [Band(run[0], run[-1] + 1, strides[run[0]]) for run in runs]
 
 
-def _common(structure: Structure, frames: int, blocks: int, bands: Sequence[Band], chain: Sequence[int]) -> Layout:
+def _common(structure: Structure, frames: int, blocks: int, bands: Sequence[Band], chain: Sequence[int]) -> TileLayout:
     """The anchor, and all strides of a divisor chain in the one order of a frame that makes their classes runs.
 
     Blocks are sorted by their residues, coarsest first (digit reversal): class c of stride s is then the c-th of s
@@ -120,12 +120,12 @@ def _common(structure: Structure, frames: int, blocks: int, bands: Sequence[Band
                 queries, keys = (Runs(frame * blocks, 0, length, length) for frame in (tile.query, tile.key))
                 pieces.append(Piece(1, tile.repeats * band.stride, queries, keys))
     if not chain:
-        return Layout(None, tuple(pieces))
+        return TileLayout(None, tuple(pieces))
     order = sorted(range(blocks), key=lambda block: [block % stride for stride in chain] + [block])
-    return Layout(tuple(frame * blocks + block for frame in range(frames) for block in order), tuple(pieces))
+    return TileLayout(tuple(frame * blocks + block for frame in range(frames) for block in order), tuple(pieces))
 
 
-def _by_class(stride: int, frames: int, blocks: int, pairs: Sequence[Tile]) -> Layout:
+def _by_class(stride: int, frames: int, blocks: int, pairs: Sequence[Tile]) -> TileLayout:
     """One stride, class by class, inside a class frame by frame; the first blocks % s classes are one block longer."""
     pieces = []
     short, longer = divmod(blocks, stride)
@@ -136,16 +136,16 @@ def _by_class(stride: int, frames: int, blocks: int, pairs: Sequence[Tile]) -> L
             pieces.append(Piece(classes, tile.repeats, queries, keys))
     classwise = (range(first, blocks, stride) for first in range(stride))
     order = (frame * blocks + block for members in classwise for frame in range(frames) for block in members)
-    return Layout(tuple(order), tuple(pieces))
+    return TileLayout(tuple(order), tuple(pieces))
 
 
-def _pairwise(strides: Sequence[Sequence[int]], frames: int, blocks: int) -> Iterator[Layout]:
+def _pairwise(strides: Sequence[Sequence[int]], frames: int, blocks: int) -> Iterator[TileLayout]:
     """A layout for every stride between frames."""
     table = [[min(stride, blocks) for stride in row] for row in strides]
     for stride in sorted({stride for row in table for stride in row}):
         pairs = tuple(cover(table, stride))
         if stride == 1:
-            yield Layout(None, tuple(_whole(tile, blocks) for tile in pairs))
+            yield TileLayout(None, tuple(_whole(tile, blocks) for tile in pairs))
         else:
             yield _by_class(stride, frames, blocks, pairs)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sculpt4d.evaluation.inputs.layouts import Found, files_of, find_motions
+from sculpt4d.evaluation.inputs.layouts import MotionSource, files_of, find_motions
 from sculpt4d.evaluation.inputs.pairing import pair_objects
 from sculpt4d.evaluation.inputs.reading import read_motion
 from sculpt4d.evaluation.measure import Opened, Result, Sample, Source
@@ -30,8 +30,8 @@ class FolderObject:
     """One pair of motions. moments: at which an animated ground truth is read. engine: of the nearest neighbours."""
 
     name: str
-    predicted: Found
-    truth: Found
+    predicted: MotionSource
+    truth: MotionSource
     protocol: Protocol | ActionBench
     moments: int
     engine: str
@@ -116,7 +116,7 @@ def files_digest(files: Sequence[Path]) -> str:
     return digest.hexdigest()[:16]
 
 
-def read_side(found: Found, moments: int, side: str, tracked: bool = False) -> Motion:
+def read_side(found: MotionSource, moments: int, side: str, tracked: bool = False) -> Motion:
     """The motion of `prediction` or `ground_truth`; what is wrong with it is said with the side. Raises ValueError."""
     told = f"the {side.replace('_', ' ')}"
     try:

@@ -12,7 +12,7 @@ from torchmetrics import Metric
 
 from sculpt4d.evaluation.measure import InProcess, Opened, Result, Sample
 from sculpt4d.evaluation.metrics.motion import open_frames
-from sculpt4d.evaluation.protocols.protocol import Judge, Protocol
+from sculpt4d.evaluation.protocols.protocol import Evaluator, Protocol
 from sculpt4d.types import Clip, MeshSequence
 
 Predict = Callable[[Clip, int], MeshSequence]
@@ -51,7 +51,7 @@ class HeldOut:
     def _measure(self, case: Case, result: Result, seeds: Sequence[int]) -> Iterator[Result]:
         """A result after every seed. Raises Incomparable, and ValueError, naming the object, where `predict` does."""
         started, predicting = time.perf_counter(), 0.0
-        judge = _comparable(partial(Judge, case.truth, self.protocol, self.metrics))
+        judge = _comparable(partial(Evaluator, case.truth, self.protocol, self.metrics))
         if not result.samples:
             result = replace(result, frames=len(case.truth.frames), floor=_comparable(judge.floor).values)
         spent = result.seconds

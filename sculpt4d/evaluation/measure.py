@@ -83,7 +83,7 @@ class Opened(NamedTuple):
 
 
 @runtime_checkable
-class Job(Protocol):
+class MeasureJob(Protocol):
     """One object to measure; pickles where the source's executor starts processes.
 
     `open` reads it. Raises ValueError or OSError for data that cannot be read or compared.
@@ -125,7 +125,7 @@ class Source:
     method: str
     title: str
     output: Path
-    jobs: Sequence[Job]
+    jobs: Sequence[MeasureJob]
     executor: Executor
     seeds: Sequence[int]
     identity: Mapping[str, Any]
@@ -172,7 +172,7 @@ class Measurement:
 class Task(NamedTuple):
     """One object and the file of its result."""
 
-    job: Job
+    job: MeasureJob
     path: Path
     seeds: Sequence[int]
 

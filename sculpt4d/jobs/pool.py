@@ -13,7 +13,7 @@ from pathlib import Path
 from sculpt4d.config.settings import ExecutorSettings
 from sculpt4d.files import remove_stale
 from sculpt4d.jobs.executor import Attempt, Executor, Named, Outcome, Serial, Work, refuse_doubles
-from sculpt4d.jobs.slot import Slot, Task, resident
+from sculpt4d.jobs.slot import Slot, SlotTask, resident
 
 WATCH = 0.25  # seconds between two looks at clock and memory
 
@@ -32,7 +32,7 @@ class Pool(ExecutorSettings):
         refuse_doubles(jobs)
         if self.memory is not None and not Path("/proc/self/statm").exists():
             raise ValueError("executor.memory needs /proc (Linux): set executor.memory=null here")
-        waiting = deque(Task(job) for job in jobs)
+        waiting = deque(SlotTask(job) for job in jobs)
         slots = [Slot(work) for _ in range(min(self.workers or os.cpu_count() or 1, len(jobs)))]
         try:
             while waiting or any(slot.task for slot in slots):

@@ -24,7 +24,7 @@ GIGABYTE = 1e9
 
 
 @dataclass
-class Task:
+class SlotTask:
     """A job and what it has cost so far."""
 
     job: Named
@@ -45,12 +45,12 @@ class Slot:
     def __init__(self, work: Work) -> None:
         self.work = work
         self.process: subprocess.Popen[bytes] | None = None
-        self.task: Task | None = None
+        self.task: SlotTask | None = None
         self.since = 0.0  # when the task was given, or the worker was ready for it
         self.loading = False
         self.stillborn = 0
 
-    def give(self, task: Task) -> None:
+    def give(self, task: SlotTask) -> None:
         if self.process is None or self.process.poll() is not None:
             self.kill()
             self._start()
@@ -84,7 +84,7 @@ class Slot:
         reason = f"took {taken:.2f} GB, more than executor.memory={memory:g}, and was stopped"
         return Attempt("failed", reason, again=True)
 
-    def release(self) -> Task:
+    def release(self) -> SlotTask:
         """The task, with this attempt counted; the slot is free for another."""
         task, self.task = self.task, None
         assert task is not None

@@ -16,9 +16,9 @@ from sculpt4d.geometry.bounds import clip_box, to_box
 from sculpt4d.geometry.distance import signed_distance
 from sculpt4d.geometry.surface import carry, sample_surface
 from sculpt4d.geometry.watertight import watertight
-from sculpt4d.preparation.filter import Motion, Selection
+from sculpt4d.preparation.filter import MotionStats, Selection
 from sculpt4d.preparation.intake import Origin, take_in
-from sculpt4d.preparation.sampling import Drawn, draw, place
+from sculpt4d.preparation.sampling import SurfaceSamples, draw, place
 from sculpt4d.preparation.stages import StageClock
 from sculpt4d.preparation.synthetic import families as synthetic
 from sculpt4d.render.cameras import Camera, choose_cameras
@@ -30,7 +30,7 @@ FAR = 0.51  # the other labelled points are uniform in a cube of this half side
 
 
 @dataclass(frozen=True)
-class Job:
+class PrepareJob:
     """One object to prepare. `made` is the seed of a synthetic object, whose GLB is written first; None for files.
 
     mode: as in release.py; `path` is the animated file, or in mode render the folder of finished renders. `selection`
@@ -50,7 +50,7 @@ class Job:
     selection: Selection | None = None
 
 
-def is_prepared(job: Job) -> bool:
+def is_prepared(job: PrepareJob) -> bool:
     """True when the folder holds this very object: same source, settings, mode, clip and seed."""
     if not (job.folder / store.RECORD).is_file() or not store.complete(job.folder):
         return False
@@ -70,7 +70,7 @@ def recorded_settings(folder: Path) -> PrepareSettings | None:
     return PrepareSettings(**settings) if settings.keys() <= known else None  # type: ignore[arg-type]
 
 
-def prepare_object(job: Job) -> Path:
+def prepare_object(job: PrepareJob) -> Path:
     """One object to `job.folder`, which appears only when it is complete. Raises ValueError, naming the file, and
     Unsuitable when the selection rules it out."""
     if job.made is not None:
@@ -89,7 +89,7 @@ def prepare_object(job: Job) -> Path:
 
 
 def prepare_animation(
-    animated: AnimatedMesh, job: Job, clock: StageClock | None = None, motion: Motion | None = None
+    animated: AnimatedMesh, job: PrepareJob, clock: StageClock | None = None, motion: MotionStats | None = None
 ) -> Path:
     """Points are drawn once on the rest pose and carried, so that row k is one material point in all frames.
 
@@ -140,7 +140,7 @@ def prepare_animation(
     return job.folder
 
 
-def _draw(animated: AnimatedMesh, settings: PrepareSettings, rng: np.random.Generator) -> Drawn:
+def _draw(animated: AnimatedMesh, settings: PrepareSettings, rng: np.random.Generator) -> SurfaceSamples:
     counts = settings.points, settings.sharp_points
     return draw(animated.rest, animated.faces, *counts, settings.sharp_degrees, rng)
 
@@ -149,7 +149,7 @@ def _frame(
     mesh: Mesh,
     colors: Float32[np.ndarray, "f 3"],
     appearance: Appearance | None,
-    drawn: Drawn,
+    drawn: SurfaceSamples,
     cameras: Sequence[Camera],
     settings: PrepareSettings,
     rng: np.random.Generator,
@@ -187,7 +187,7 @@ def distance_places(closed: Mesh, count: int, rng: np.random.Generator) -> Float
     return np.concatenate(parts).astype(np.float16).astype(np.float32)
 
 
-def _digest(job: Job) -> str:
+def _digest(job: PrepareJob) -> str:
     """SHA-256 of the animated file, of the rendered meshes, or in mode hybrid of both."""
     if job.mode == "render":
         return release.mesh_digest(job.path)
@@ -197,5 +197,5 @@ def _digest(job: Job) -> str:
     return digest.hexdigest()
 
 
-def _clip_label(job: Job) -> str:
+def _clip_label(job: PrepareJob) -> str:
     return "" if job.clip is None else str(job.clip)

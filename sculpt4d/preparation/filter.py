@@ -36,7 +36,7 @@ class Selection(Thresholds):
     advice: bool = False
 
 
-class Motion(NamedTuple):
+class MotionStats(NamedTuple):
     """How a clip moves. distinct: poses that differ; mean and reach as `Selection` defines min_motion and max_reach."""
 
     distinct: int
@@ -93,7 +93,7 @@ def check_size(vertices: int, selection: Selection) -> list[str]:
     return [f"too many vertices: {vertices}, at most {selection.max_vertices} (filter.max_vertices)"]
 
 
-def check_motion(motion: Motion, selection: Selection) -> list[str]:
+def check_motion(motion: MotionStats, selection: Selection) -> list[str]:
     """What speaks against a clip that is read. Raises Unsuitable when nothing moves at all."""
     if motion.distinct < 2:
         raise Unsuitable("not animated: all frames show one pose")
@@ -122,16 +122,16 @@ def settle(reasons: Sequence[str], selection: Selection) -> list[str]:
     return [f"kept although {reason}" for reason in reasons]
 
 
-def measure_motion(animated: AnimatedMesh) -> Motion:
+def measure_motion(animated: AnimatedMesh) -> MotionStats:
     """How the clip moves, over the frames it was read at."""
     frames = animated.vertices
     low, high = frames[0].min(axis=0), frames[0].max(axis=0)
     size = float((high - low).max())
     if size <= 0:  # it grows from nothing: any other frame leaves any box around it
-        return Motion(distinct_poses(frames), float("inf"), float("inf"))
+        return MotionStats(distinct_poses(frames), float("inf"), float("inf"))
     mean = float(np.mean([np.linalg.norm(frame - frames[0], axis=1).mean() for frame in frames[1:]] or [0.0]))
     reach = float(np.abs(frames - (low + high) / 2).max())
-    return Motion(distinct_poses(frames), mean / size, 2 * reach / size)
+    return MotionStats(distinct_poses(frames), mean / size, 2 * reach / size)
 
 
 def distinct_poses(frames: Float[np.ndarray, "t v 3"]) -> int:

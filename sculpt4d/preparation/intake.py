@@ -9,7 +9,7 @@ from sculpt4d.data.release import is_rendered, read_rendered, with_rest
 from sculpt4d.gltf.document import GltfFile
 from sculpt4d.gltf.read import StillError, read_animation
 from sculpt4d.preparation.filter import (
-    Motion,
+    MotionStats,
     Selection,
     Unsuitable,
     check_motion,
@@ -40,7 +40,7 @@ class Intake(NamedTuple):
 
     animated: AnimatedMesh
     licence: str | None
-    motion: Motion | None
+    motion: MotionStats | None
 
 
 def take_in(origin: Origin, frames: int, selection: Selection | None) -> Intake:

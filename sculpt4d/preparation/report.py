@@ -47,7 +47,7 @@ class Report:
         return {part: len(getattr(self, part)) for part in parts}
 
 
-class Row(NamedTuple):
+class ReportRow(NamedTuple):
     """One object in the table. Columns that are not known are empty."""
 
     name: str
@@ -75,20 +75,20 @@ def kind(reason: str) -> str:
 
 def write_reports(
     root: Path, report: Report, split: Mapping[str, Sequence[str]], settings: Mapping[str, Any]
-) -> Sequence[Row]:
+) -> Sequence[ReportRow]:
     """The three files in `root`. `settings` as they were resolved, nested as in the configuration."""
     rows = _rows(root, report, split)
     write_json(root / "report.json", asdict(report) | {"counts": report.counts(), "settings": settings})
     table = io.StringIO(newline="")
     writer = csv.writer(table)
-    writer.writerow(Row._fields)
+    writer.writerow(ReportRow._fields)
     writer.writerows(rows)
     write_text(root / "report.csv", table.getvalue())
     write_text(root / "report.html", _page(root, rows, report, split, settings))
     return rows
 
 
-def _rows(root: Path, report: Report, split: Mapping[str, Sequence[str]]) -> list[Row]:
+def _rows(root: Path, report: Report, split: Mapping[str, Sequence[str]]) -> list[ReportRow]:
     rows = []
     lost = {"skipped": report.skipped, "failed": report.failed}
     states = {name: (part, "") for part in ("prepared", "present") for name in getattr(report, part)}
@@ -100,7 +100,7 @@ def _rows(root: Path, report: Report, split: Mapping[str, Sequence[str]]) -> lis
         notes = "; ".join(record["notes"])
         clip = re.match(r"clip (.*?), [\d.]+ s", notes)
         rows.append(
-            Row(
+            ReportRow(
                 name=name,
                 status=status,
                 reason=reason,
@@ -123,7 +123,11 @@ def _rows(root: Path, report: Report, split: Mapping[str, Sequence[str]]) -> lis
 
 
 def _page(
-    root: Path, rows: Sequence[Row], report: Report, split: Mapping[str, Sequence[str]], settings: Mapping[str, Any]
+    root: Path,
+    rows: Sequence[ReportRow],
+    report: Report,
+    split: Mapping[str, Sequence[str]],
+    settings: Mapping[str, Any],
 ) -> str:
     """One HTML file that needs nothing else: counts, reasons, pictures of the objects, the settings."""
     counts = report.counts()
@@ -159,7 +163,7 @@ def _page(
     return PAGE.replace("{title}", html.escape(root.name)).replace("{body}", "\n".join(filter(None, sections)))
 
 
-def _card(folder: Path, row: Row) -> str:
+def _card(folder: Path, row: ReportRow) -> str:
     count = store.frame_count(folder)
     frames = sorted({count * step // FRAMES for step in range(FRAMES)})
     pictures = "".join(map(_picture, frames, _thumbnails(folder, frames)))

@@ -18,10 +18,10 @@ from sculpt4d.jobs.progress import shown
 from sculpt4d.preparation import filter as selection
 from sculpt4d.preparation import objaverse
 from sculpt4d.preparation.ablation import refuse_other_sampling
-from sculpt4d.preparation.asset import Job, PrepareSettings, is_prepared, prepare_object
-from sculpt4d.preparation.filter import Motion, Selection, check_motion, check_origin, check_size
+from sculpt4d.preparation.asset import PrepareJob, PrepareSettings, is_prepared, prepare_object
+from sculpt4d.preparation.filter import MotionStats, Selection, check_motion, check_origin, check_size
 from sculpt4d.preparation.report import Report, write_reports
-from sculpt4d.preparation.sources import Asset, Found, find, find_files, named_assets
+from sculpt4d.preparation.sources import Asset, SourceList, find, find_files, named_assets
 from sculpt4d.preparation.synthetic import families as synthetic
 from sculpt4d.preparation.verify import run as verify
 
@@ -43,7 +43,9 @@ def prepare_synthetic(
     root = Path(root)
     planned = synthetic.plan(clips, holdout, seed)
     jobs = [
-        Job(item.name, root / "glb" / f"{item.name}.glb", root / item.name, settings, item.family, made=item.seed)
+        PrepareJob(
+            item.name, root / "glb" / f"{item.name}.glb", root / item.name, settings, item.family, made=item.seed
+        )
         for item in planned
     ]
     report = prepare_all(jobs, root, local(workers))
@@ -69,7 +71,7 @@ def plan(
     mode: str = "export",
     clip: str | int | None = None,
     chosen: Selection | None = None,
-) -> list[Job]:
+) -> list[PrepareJob]:
     """A job for every asset. Of finished renders the settings are those they were made with."""
     jobs = []
     for asset in assets:
@@ -79,7 +81,9 @@ def plan(
         if renders is not None and release.is_rendered(renders):
             views = max(store.view_count(renders), 1)
             own = dataclasses.replace(settings, frames=store.frame_count(renders), views=views)
-        jobs.append(Job(asset.name, asset.path, folder, own, "", clip, None, mode, asset.uid, asset.licence, chosen))
+        jobs.append(
+            PrepareJob(asset.name, asset.path, folder, own, "", clip, None, mode, asset.uid, asset.licence, chosen)
+        )
     return jobs
 
 
@@ -107,7 +111,7 @@ def prepare_folder(
     return report
 
 
-def prepare_all(jobs: Sequence[Job], root: Path, executor: Executor) -> Report:
+def prepare_all(jobs: Sequence[PrepareJob], root: Path, executor: Executor) -> Report:
     """Every job that is not prepared yet; failures are collected in report.json."""
     report = Report()
     missing = []
@@ -138,7 +142,7 @@ def prepare_all(jobs: Sequence[Job], root: Path, executor: Executor) -> Report:
     return report
 
 
-def _second_thoughts(job: Job) -> list[str]:
+def _second_thoughts(job: PrepareJob) -> list[str]:
     """What the job's filter has against an object that was prepared before, perhaps with another filter."""
     record, chosen = store.read_record(job.folder), job.selection
     if chosen is None or chosen.advice:
@@ -148,7 +152,7 @@ def _second_thoughts(job: Job) -> list[str]:
     seen = record["motion"]
     if len(seen) < 3:  # it was never judged
         return reasons
-    return reasons + check_motion(Motion(int(seen["distinct"]), seen["mean"], seen["reach"]), chosen)
+    return reasons + check_motion(MotionStats(int(seen["distinct"]), seen["mean"], seen["reach"]), chosen)
 
 
 def run(cfg: DictConfig) -> None:
@@ -178,7 +182,7 @@ def run(cfg: DictConfig) -> None:
     _refuse(report.failed | (report.skipped if found.named else {}))
 
 
-def _objaverse(cfg: DictConfig, chosen: Selection) -> Found:
+def _objaverse(cfg: DictConfig, chosen: Selection) -> SourceList:
     """The objects of the list `uids`, downloaded where they are not at hand."""
     if not cfg.uids:
         raise ValueError("source=objaverse needs uids=FILE, a text file of object ids, one a line")
@@ -186,7 +190,7 @@ def _objaverse(cfg: DictConfig, chosen: Selection) -> Found:
         raise ValueError("mode=render takes finished renders and source=objaverse has animated files: use mode=export")
     fetched = objaverse.fetch(Path(cfg.uids).expanduser(), chosen, cfg.downloads)
     assets = [Asset(uid, path, uid, fetched.licences[uid]) for uid, path in fetched.files.items()]
-    return Found(assets, fetched.skipped, fetched.failed)
+    return SourceList(assets, fetched.skipped, fetched.failed)
 
 
 def _home(source: Path) -> Path:

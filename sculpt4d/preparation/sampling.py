@@ -15,14 +15,14 @@ from sculpt4d.types import Mesh
 SWALLOWED = 1.5  # cells between a carried point and its place on the closed surface: walls and rounding stay below it
 
 
-class Drawn(NamedTuple):
+class SurfaceSamples(NamedTuple):
     """Points drawn on the rest pose: uniform by area, and uniform by length along its sharp edges."""
 
     random: SurfacePoints
     sharp: SurfacePoints
 
 
-class Placed(NamedTuple):
+class ProjectedSamples(NamedTuple):
     """Drawn points in one frame: (position, unit normal) of both kinds, and which were `swallowed`.
 
     A swallowed point has no place of its own on the closed surface: it lies on an inner part, such as a tongue or the
@@ -42,13 +42,13 @@ def draw(
     sharp_points: int,
     sharp_degrees: float,
     rng: np.random.Generator,
-) -> Drawn:
+) -> SurfaceSamples:
     """ValueError when the rest pose has no area; no sharp points at all when it has no sharp edge."""
     random = sample_surface(rest, faces, points, rng)
-    return Drawn(random, sample_sharp(rest, faces, sharp_points, rng, sharp_degrees))
+    return SurfaceSamples(random, sample_sharp(rest, faces, sharp_points, rng, sharp_degrees))
 
 
-def place(drawn: Drawn, mesh: Mesh, closed: Mesh, projection: str, grid_res: int) -> Placed:
+def place(drawn: SurfaceSamples, mesh: Mesh, closed: Mesh, projection: str, grid_res: int) -> ProjectedSamples:
     """The points in the frame whose animated mesh is `mesh` and whose closed surface is `closed`.
 
     With projection="none" they stay on the animated mesh, with the normals of its faces, and none is swallowed.
@@ -63,4 +63,4 @@ def place(drawn: Drawn, mesh: Mesh, closed: Mesh, projection: str, grid_res: int
         swallowed = np.linalg.norm(positions - carried, axis=1) > SWALLOWED * 2 * GRID_EXTENT / grid_res
     split = [len(drawn.random.face)]
     random, sharp = np.split(np.concatenate([positions, normals], axis=1), split)
-    return Placed(random, sharp, *np.split(swallowed, split))
+    return ProjectedSamples(random, sharp, *np.split(swallowed, split))

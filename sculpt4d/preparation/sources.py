@@ -23,7 +23,7 @@ class Asset(NamedTuple):
     licence: str | None = None
 
 
-class Found(NamedTuple):
+class SourceList(NamedTuple):
     """What a source holds. skipped, failed: what cannot even be tried, with reasons. named: it is one named file."""
 
     assets: Sequence[Asset]
@@ -32,7 +32,7 @@ class Found(NamedTuple):
     named: bool = False
 
 
-def find(source: str, mode: str) -> Found:
+def find(source: str, mode: str) -> SourceList:
     """The assets of a source for a mode: renders for `render`, animated files for the others.
 
     Raises FileNotFoundError when it names nothing.
@@ -41,8 +41,8 @@ def find(source: str, mode: str) -> Found:
     if path.is_file() and path.suffix.lower() not in FORMATS:
         return _listed(path, mode)
     if mode == "render":
-        return Found(named_assets(_renders(source, path)), {}, {}, named=path.is_dir() and is_rendered(path))
-    return Found(named_assets(find_files(source)), {}, {}, named=path.is_file())
+        return SourceList(named_assets(_renders(source, path)), {}, {}, named=path.is_dir() and is_rendered(path))
+    return SourceList(named_assets(find_files(source)), {}, {}, named=path.is_file())
 
 
 def find_files(pattern: str) -> list[Path]:
@@ -89,7 +89,7 @@ def _renders(source: str, path: Path) -> list[Path]:
     return folders
 
 
-def _listed(path: Path, mode: str) -> Found:
+def _listed(path: Path, mode: str) -> SourceList:
     """A list: paths (relative ones start at the list's folder), or ids of objects that were downloaded before."""
     listed = read_lines(path)
     if not listed.lines:
@@ -116,4 +116,4 @@ def _listed(path: Path, mode: str) -> Found:
     skipped = dict(listed.faults) | {
         f"{path.name}: {place}": "repeated line: another line names it" for place in doubles
     }
-    return Found(named_assets(list(dict.fromkeys(paths))), skipped, failed)
+    return SourceList(named_assets(list(dict.fromkeys(paths))), skipped, failed)

@@ -9,14 +9,14 @@ from omegaconf import ListConfig
 
 from sculpt4d.evaluation.run import evaluate
 from sculpt4d.files import file_lock
-from sculpt4d.sweeps.plan import Job, Run, Training
+from sculpt4d.sweeps.plan import SweepJob, SweepRun, Training
 from sculpt4d.sweeps.result import is_finished, write_result
 from sculpt4d.training.run import fit
 
 log = logging.getLogger(__name__)
 
 
-def perform(job: Job) -> None:
+def perform(job: SweepJob) -> None:
     """Leaves a result file for every run of the job that has none; everything it says goes into the job's log."""
     with logged(job.log):
         try:
@@ -39,7 +39,7 @@ def train_once(training: Training) -> Path:
     return folder / f"{cfg.stage.name}.safetensors"
 
 
-def measure(job: Job, run: Run, weights: Path | None) -> None:
+def measure(job: SweepJob, run: SweepRun, weights: Path | None) -> None:
     """Evaluates with the trained weights in front of those that are given, and writes the result file."""
     cfg = run.config.build()
     if weights is not None:

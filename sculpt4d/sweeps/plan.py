@@ -51,7 +51,7 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Run:
+class SweepRun:
     """One variant with one seed: evaluated as `config` says, its numbers in the file `result`.
 
     key: a hash of everything the numbers depend on. command: makes this run alone.
@@ -66,17 +66,17 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Job:
+class SweepJob:
     """One training, or None, and the runs that use its weights: what one process does at a time."""
 
     name: str
     sweep: str
     training: Training | None
-    runs: tuple[Run, ...]
+    runs: tuple[SweepRun, ...]
     log: Path
 
 
-def plan_sweep(cfg: DictConfig, given: Sequence[str]) -> list[Job]:
+def plan_sweep(cfg: DictConfig, given: Sequence[str]) -> list[SweepJob]:
     """All jobs, seed by seed. `given`: overrides of the command line that are not the sweep's own.
 
     Raises ValueError for unknown variants, and where `given` says what the sweep decides.
@@ -89,14 +89,14 @@ def plan_sweep(cfg: DictConfig, given: Sequence[str]) -> list[Job]:
         )
     if not names or not sweep.seeds:
         raise ValueError("sweep.only and sweep.seeds leave no run: name at least one of each, or set sweep.only=null")
-    jobs: dict[str, Job] = {}
+    jobs: dict[str, SweepJob] = {}
     variants = {name: _variant(cfg, name, given) for name in names}
     built = {config: config.build() for pair in variants.values() for config in pair if config}
     for seed in sweep.seeds:
         for variant, (train, evaluate) in variants.items():
             name = f"{variant}_seed{seed}"
             training = _training(train, built[train], sweep.trained, seed) if train else None
-            run = Run(
+            run = SweepRun(
                 variant,
                 seed,
                 replace(
@@ -109,7 +109,7 @@ def plan_sweep(cfg: DictConfig, given: Sequence[str]) -> list[Job]:
                 _command(sweep.name, variant, seed, given),
             )
             place = training.key if training else name
-            first = jobs.get(place, Job(name, sweep.name, training, (), Path(run.config.output) / "log.txt"))
+            first = jobs.get(place, SweepJob(name, sweep.name, training, (), Path(run.config.output) / "log.txt"))
             jobs[place] = replace(first, runs=(*first.runs, run))
     return list(jobs.values())
 

@@ -12,17 +12,17 @@ from sculpt4d import identity
 from sculpt4d.compute import count_evaluation
 from sculpt4d.files import file_digest, write_json
 from sculpt4d.model.denoiser import Denoiser
-from sculpt4d.sweeps.plan import Job, Run, portable
+from sculpt4d.sweeps.plan import SweepJob, SweepRun, portable
 
 TERA = 1e12
 
 
-def is_finished(run: Run) -> bool:
+def is_finished(run: SweepRun) -> bool:
     """Whether the run's result was made with its present settings and weights."""
     return run.result.is_file() and json.loads(run.result.read_text()).get("key") == run.key
 
 
-def write_result(job: Job, run: Run, cfg: DictConfig, weights: Path | None) -> None:
+def write_result(job: SweepJob, run: SweepRun, cfg: DictConfig, weights: Path | None) -> None:
     """Gathers `run.result` from what training and evaluation left.
 
     mean, error, floor: by quantity, error over the objects. families: the same of seen and unseen ones. loss: of the

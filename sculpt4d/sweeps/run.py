@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from sculpt4d.jobs.pool import local
-from sculpt4d.sweeps.plan import Composed, Job, Run, plan_sweep
+from sculpt4d.sweeps.plan import Composed, SweepJob, SweepRun, plan_sweep
 from sculpt4d.sweeps.result import is_finished
 from sculpt4d.training.run import fit
 
@@ -61,7 +61,7 @@ def run_sweep(cfg: DictConfig, given: Sequence[str] = ()) -> float:
     return best
 
 
-def build_all(jobs: Sequence[Job]) -> None:
+def build_all(jobs: Sequence[SweepJob]) -> None:
     """Every data set that the jobs read, once, before several processes ask for it."""
     from sculpt4d.evaluation.run import build_data
 
@@ -74,11 +74,11 @@ def build_all(jobs: Sequence[Job]) -> None:
             build_data(cfg)
 
 
-def _configs(job: Job) -> list[Composed]:
+def _configs(job: SweepJob) -> list[Composed]:
     return [*([job.training.config] if job.training else []), *(run.config for run in job.runs)]
 
 
-def tell(runs: Sequence[Run]) -> float:
+def tell(runs: Sequence[SweepRun]) -> float:
     """One line a variant: means over the seeds, with the standard error over seeds; the smallest mean Chamfer."""
     best = float("inf")
     for variant in dict.fromkeys(run.variant for run in runs):

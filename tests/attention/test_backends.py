@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sculpt4d.attention import backends, block_sparse, flex
-from sculpt4d.attention.backends import BACKENDS, Case, attend, choose
+from sculpt4d.attention.backends import BACKENDS, AttentionCase, attend, choose
 from sculpt4d.attention.patterns import PackedPattern, Pattern, RadialPattern, SameTokenPattern, StridedPattern
 from sculpt4d.attention.reference import token_mask
 
@@ -222,7 +222,7 @@ def test_inputs_of_different_dtype_or_shape_are_refused():
 
 
 def case(pattern, tokens, frames=8, dtype=torch.float32, device=CPU):
-    return Case(pattern, frames, tokens, 1, 8, dtype, device, True)
+    return AttentionCase(pattern, frames, tokens, 1, 8, dtype, device, True)
 
 
 def test_auto_takes_the_fastest_that_can_run_the_pattern():

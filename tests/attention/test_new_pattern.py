@@ -12,7 +12,7 @@ from torch import Tensor
 
 from benchmarks.attention import compare, configured
 from sculpt4d.attention import block_sparse
-from sculpt4d.attention.backends import BACKENDS, Case, attend, choose
+from sculpt4d.attention.backends import BACKENDS, AttentionCase, attend, choose
 from sculpt4d.attention.patterns import Pattern, StridedPattern, Structure
 from sculpt4d.compute import count_evaluation, pairs
 from sculpt4d.flow import flow_loss
@@ -95,7 +95,7 @@ def test_block_sparse_runs_it_on_blocks_of_its_own_size(kind: type[Pattern], mon
 
 
 def test_auto_takes_the_backend_that_the_mask_allows():
-    case = Case(CausalPattern(), 8, 256, 1, 8, torch.float32, CPU, True)
+    case = AttentionCase(CausalPattern(), 8, 256, 1, 8, torch.float32, CPU, True)
     assert choose("auto", case)[0] == "reference"
     assert choose("auto", case._replace(device=torch.device("cuda")))[0] == "flex"
     assert choose("auto", case._replace(pattern=AlternatingPattern()))[0] == "merged"
@@ -139,7 +139,7 @@ def test_its_products_are_counted(pattern: Pattern):
 
 
 def test_the_benchmark_measures_it(pattern: Pattern):
-    case = Case(pattern, 4, 12, 2, 16, torch.float32, CPU, True)
+    case = AttentionCase(pattern, 4, 12, 2, 16, torch.float32, CPU, True)
     report = compare(case, None, 1)
     assert report["density"] == pattern.density(4, 6)
     ran = [row["backend"] for row in report["rows"]]

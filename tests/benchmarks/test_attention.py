@@ -8,7 +8,7 @@ from PIL import Image
 
 from benchmarks import attention as benchmark
 from sculpt4d.attention import backends, comparison
-from sculpt4d.attention.backends import BACKENDS, Case
+from sculpt4d.attention.backends import BACKENDS, AttentionCase
 from sculpt4d.attention.measure import error, extra_memory, inputs, work
 from sculpt4d.attention.patterns import PackedPattern, RadialPattern, SameTokenPattern, StridedPattern
 from sculpt4d.attention.plot import curves
@@ -33,7 +33,7 @@ def threads():
 
 
 def case(pattern, gradients=True, dtype=torch.float32, frames=5, tokens=24, width=16):
-    return Case(pattern, frames, tokens, 2, width, dtype, CPU, gradients)
+    return AttentionCase(pattern, frames, tokens, 2, width, dtype, CPU, gradients)
 
 
 @pytest.mark.parametrize("options", ["", "--backward", "--dtype bf16", "--pattern framepack", "--pattern radial"])

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from benchmarks import training_step
-from benchmarks.record import FOLDER, Measurement, command_line, read, record, table
+from benchmarks.record import FOLDER, BenchmarkRecord, command_line, read, record, table
 from experiments import table as command
 
 
 def test_a_measurement_is_added_and_replaced_by_the_same_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("benchmarks.record.FOLDER", tmp_path)
     for name, ratio in (("a", 0.5), ("b", 0.25), ("a", 0.75)):
-        path = record(Measurement(name, f"python -m {name}", 0, {"x / y": ratio}), "idle")
+        path = record(BenchmarkRecord(name, f"python -m {name}", 0, {"x / y": ratio}), "idle")
     found = read(path)
     assert {each.benchmark: each.ratios for each in found.measurements} == {"b": {"x / y": 0.25}, "a": {"x / y": 0.75}}
     assert path.name.startswith(found.date) and {"torch", "python"} <= found.versions.keys()
@@ -22,7 +22,7 @@ def test_a_measurement_is_added_and_replaced_by_the_same_command(tmp_path: Path,
 
 def test_the_table_has_a_row_for_every_ratio_and_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("benchmarks.record.FOLDER", tmp_path)
-    record(Measurement("a", "python -m a", None, {"x / y": 1 / 3}, {"peak (MB)": 12.5}), "busy")
+    record(BenchmarkRecord("a", "python -m a", None, {"x / y": 1 / 3}, {"peak (MB)": 12.5}), "busy")
     found = table([tmp_path])
     assert [row[:3] for row in found.rows] == [("a", "x / y", "0.3333"), ("a", "peak (MB)", "12.5")]
     assert {row[6:] for row in found.rows} == {("-", "`python -m a`")}

@@ -17,7 +17,7 @@ from sculpt4d.data import release, store
 from sculpt4d.data.dataset import Choice, ClipSettings, Reader, read_clip, read_truth
 from sculpt4d.geometry.projection import project
 from sculpt4d.preparation import asset
-from sculpt4d.preparation.asset import Job, PrepareSettings, is_prepared, prepare_object
+from sculpt4d.preparation.asset import PrepareJob, PrepareSettings, is_prepared, prepare_object
 from sculpt4d.preparation.synthetic import families as synthetic
 
 SMALL = PrepareSettings(frames=3, points=200, sharp_points=64, views=2, image_size=32, grid_res=32)
@@ -28,7 +28,7 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An object prepared from its file, `horse`, beside the file."""
     root = tmp_path_factory.mktemp("ours")
     synthetic.write_object("horse", "quadruped", 3, root / "horse.glb")
-    return prepare_object(Job("horse", root / "horse.glb", root / "horse", SMALL))
+    return prepare_object(PrepareJob("horse", root / "horse.glb", root / "horse", SMALL))
 
 
 @pytest.fixture
@@ -38,8 +38,8 @@ def rendered(ours: Path, tmp_path: Path) -> Path:
     return tmp_path / "horse"
 
 
-def render_job(folder: Path, to: Path | None = None) -> Job:
-    return Job("horse", folder, to or folder, SMALL, mode="render")
+def render_job(folder: Path, to: Path | None = None) -> PrepareJob:
+    return PrepareJob("horse", folder, to or folder, SMALL, mode="render")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -58,7 +58,7 @@ def test_the_layout_is_the_one_the_release_documents(tmp_path: Path):
     synthetic.write_object("ball", "quadruped", 1, tmp_path / "ball.glb")
     settings = PrepareSettings(frames=5, points=60, sharp_points=20, image_size=8, grid_res=16)
     assert asdict(PrepareSettings()).items() >= {"frames": 32, "views": 24, "image_size": 512}.items()
-    folder = prepare_object(Job("ball", tmp_path / "ball.glb", tmp_path / "ball", settings))
+    folder = prepare_object(PrepareJob("ball", tmp_path / "ball.glb", tmp_path / "ball", settings))
     frames = [f"frame_{number:04d}" for number in range(5)]
     assert sorted(os.listdir(folder / "render_cond")) == frames
     pictures = [f"{number:03d}.png" for number in range(24)]
@@ -180,7 +180,7 @@ def test_a_writer_killed_at_any_moment_leaves_an_object_that_is_redone(
 
 
 def test_hybrid_takes_the_rest_pose_of_the_file(rendered: Path, ours: Path):
-    job = Job("horse", ours.parent / "horse.glb", rendered, SMALL, mode="hybrid")
+    job = PrepareJob("horse", ours.parent / "horse.glb", rendered, SMALL, mode="hybrid")
     prepare_object(job)
     record = store.read_record(rendered)
     assert record["mode"] == "hybrid" and record["times"] == store.read_record(ours)["times"] and is_prepared(job)
@@ -193,7 +193,7 @@ def test_hybrid_without_renders_says_what_to_do(ours: Path, tmp_path: Path):
     with pytest.raises(
         FileNotFoundError, match=r"holds no render_cond/frame_0000: render the object first, or.*export"
     ):
-        prepare_object(Job("horse", ours.parent / "horse.glb", tmp_path / "horse", SMALL, mode="hybrid"))
+        prepare_object(PrepareJob("horse", ours.parent / "horse.glb", tmp_path / "horse", SMALL, mode="hybrid"))
 
 
 def shuffle(mesh: trimesh.Trimesh) -> None:
@@ -213,7 +213,7 @@ def test_frames_without_correspondence_are_refused(
     with pytest.raises(
         ValueError, match=r"horse.glb has .* its rest pose does not belong to these frames; use mode=render"
     ):
-        prepare_object(Job("horse", ours.parent / "horse.glb", rendered, SMALL, mode="hybrid"))
+        prepare_object(PrepareJob("horse", ours.parent / "horse.glb", rendered, SMALL, mode="hybrid"))
     edit_mesh(rendered, 1, change)
     with pytest.raises(ValueError, match=r"frame_0001/mesh.ply has another topology .* mode=export"):
         prepare_object(render_job(rendered))
@@ -241,7 +241,7 @@ def test_meshes_outside_the_box_are_brought_there(rendered: Path):
 
 
 def test_pictures_that_are_not_ours_are_never_replaced(rendered: Path, ours: Path):
-    export = Job("horse", ours.parent / "horse.glb", rendered, SMALL)
+    export = PrepareJob("horse", ours.parent / "horse.glb", rendered, SMALL)
     for _ in range(2):
         before = contents(rendered)
         with pytest.raises(ValueError, match="is finished renders"):

@@ -15,7 +15,7 @@ from PIL import Image
 from experiments.evaluations import evaluations
 from experiments.report import markdown
 from sculpt4d.evaluation.appearance import source as appearance_source
-from sculpt4d.evaluation.appearance.compare import Appearance
+from sculpt4d.evaluation.appearance.compare import AppearanceMetrics
 from sculpt4d.evaluation.appearance.draw import OUTSIDE, draw_motion, place
 from sculpt4d.evaluation.appearance.images import cropped, find_pictures, on_white, read_view
 from sculpt4d.evaluation.inputs.layouts import find_motions
@@ -419,6 +419,6 @@ def test_damaged_pictures_are_named(tmp_path: Path) -> None:
 def test_the_settings_of_the_configuration_are_the_defaults(configure: Callable[..., DictConfig]) -> None:
     given = configure("evaluate", "metrics=appearance").metrics
     assert {name: given[name] for name in ("size", "azimuths", "elevation", "field", "window", "batch", "crop")} == {
-        name: list(value) if isinstance(value := getattr(Appearance(), name), tuple) else value
+        name: list(value) if isinstance(value := getattr(AppearanceMetrics(), name), tuple) else value
         for name in ("size", "azimuths", "elevation", "field", "window", "batch", "crop")
     }

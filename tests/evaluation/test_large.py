@@ -9,7 +9,7 @@ import trimesh
 
 from sculpt4d.evaluation.metrics import geometry as metrics
 from sculpt4d.evaluation.metrics.coarsen import coarsen
-from sculpt4d.evaluation.metrics.geometry import Surface, chamfer, pair_frames
+from sculpt4d.evaluation.metrics.geometry import SampledSurface, chamfer, pair_frames
 from sculpt4d.evaluation.metrics.motion import open_frames
 from sculpt4d.geometry.occupancy import occupancy
 from sculpt4d.types import Mesh
@@ -20,7 +20,7 @@ def test_a_clip_of_16_frames_and_100000_points_takes_seconds(shapes: SimpleNames
     rng = np.random.default_rng(0)
     sides = rng.normal(size=(2, 16, 100_000, 3))
     sides /= np.linalg.norm(sides, axis=-1, keepdims=True)
-    frames = [tuple(Surface(None, points) for points in side) for side in sides]
+    frames = [tuple(SampledSurface(None, points) for points in side) for side in sides]
     start = time.process_time()
     distances = [chamfer(pair) for pair in pair_frames(*frames)]
     assert time.process_time() - start < 30  # about 4 on an idle core
@@ -36,5 +36,5 @@ def test_a_coarse_closed_mesh_stays_closed_and_keeps_its_solid(monkeypatch: pyte
     fine, rough = occupancy(mesh, 32), occupancy(coarse, 32)
     assert (fine & rough).sum() / (fine | rough).sum() > 0.99
     monkeypatch.setattr(metrics, "SOLID_FACES", 20_000)
-    assert np.array_equal(Surface(mesh, np.zeros((1, 3))).solid(32), rough)
+    assert np.array_equal(SampledSurface(mesh, np.zeros((1, 3))).solid(32), rough)
     assert coarsen(mesh, len(mesh.faces)) is mesh

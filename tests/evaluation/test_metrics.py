@@ -14,8 +14,8 @@ from sculpt4d.evaluation.metrics.geometry import (
     Chamfer,
     FScore,
     Pair,
+    SampledSurface,
     SolidIoU,
-    Surface,
     chamfer,
     draw_points,
     fscore,
@@ -33,7 +33,7 @@ def pairs(predicted: MeshSequence, truth: MeshSequence, count: int = 1000) -> tu
 def test_nearest_distances_equal_brute_force(shapes: SimpleNamespace) -> None:
     rng = np.random.default_rng(0)
     here, there = rng.normal(size=(70, 3)).astype(np.float32), rng.normal(size=(50, 3)).astype(np.float32)
-    pair = Pair(Surface(shapes.EMPTY, here), Surface(shapes.EMPTY, there))
+    pair = Pair(SampledSurface(shapes.EMPTY, here), SampledSurface(shapes.EMPTY, there))
     brute = np.linalg.norm(here[:, None].astype(float) - there[None], axis=-1)
     to_truth, to_predicted = brute.min(axis=1), brute.min(axis=0)
     assert chamfer(pair) == pytest.approx(to_truth.mean() + to_predicted.mean(), rel=1e-6)

@@ -8,7 +8,14 @@ import pytest
 
 from sculpt4d.evaluation.metrics.motion import Cloud, Motion
 from sculpt4d.evaluation.protocols.alignment import Rigid
-from sculpt4d.evaluation.protocols.protocol import LENGTHS, Judge, Protocol, clip_box, evaluate_sequence, sampling_floor
+from sculpt4d.evaluation.protocols.protocol import (
+    LENGTHS,
+    Evaluator,
+    Protocol,
+    clip_box,
+    evaluate_sequence,
+    sampling_floor,
+)
 from sculpt4d.types import Mesh, MeshSequence
 
 SMALL = Protocol(points=2000, resolution=32)
@@ -125,7 +132,7 @@ def test_a_vertex_that_no_face_uses_changes_nothing(
 
 def test_a_judge_measures_many_predictions_alike(shapes: SimpleNamespace) -> None:
     truth, predicted = shapes.sequence(shapes.cube(1.0)), shapes.sequence(shapes.sphere(0.6))
-    judge = Judge(truth, SMALL)
+    judge = Evaluator(truth, SMALL)
     assert [judge.score(predicted)["iou"] for _ in range(2)] == [evaluate_sequence(predicted, truth, SMALL)["iou"]] * 2
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sculpt4d.evaluation.inputs.layouts import Found, find_motion, find_motions
+from sculpt4d.evaluation.inputs.layouts import MotionSource, find_motion, find_motions
 from sculpt4d.evaluation.inputs.reading import read_motion
 
 TRIANGLE = "v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n"
@@ -147,7 +147,7 @@ def test_a_damaged_gltf_fails_its_object_alone(content: bytes, tmp_path: Path) -
 def test_a_static_file_among_objects_is_told(tmp_path: Path) -> None:
     clip(tmp_path / "b", ("0.obj", "1.obj"))
     (tmp_path / "arm_0000.gltf").write_text('{"asset": {"version": "2.0"}}')
-    found: dict[str, Found] = find_motions(tmp_path)
+    found: dict[str, MotionSource] = find_motions(tmp_path)
     assert found["b"].kind == "meshes"
     assert "arm_0000.gltf has no animation" in found["arm_0000"].notes[0]
 

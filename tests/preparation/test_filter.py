@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sculpt4d.gltf.document import GltfFile
 from sculpt4d.preparation import filter as selection
-from sculpt4d.preparation.filter import Motion, Selection, Unsuitable
+from sculpt4d.preparation.filter import MotionStats, Selection, Unsuitable
 from sculpt4d.types import AnimatedMesh
 
 CUBE = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)], np.float32)
@@ -47,25 +47,25 @@ def test_an_object_that_grows_from_nothing_has_no_size_to_stay_within():
 @pytest.mark.parametrize(
     "motion, kind",
     [
-        (Motion(11, 0.5, 2.0), "too few frames: 11 distinct, at least 12"),
-        (Motion(12, 0.0099, 2.0), "too little motion: vertices are 0.0099 of the size"),
-        (Motion(12, 0.5, 3.01), "travels too far: a box of 3.01 times"),
+        (MotionStats(11, 0.5, 2.0), "too few frames: 11 distinct, at least 12"),
+        (MotionStats(12, 0.0099, 2.0), "too little motion: vertices are 0.0099 of the size"),
+        (MotionStats(12, 0.5, 3.01), "travels too far: a box of 3.01 times"),
     ],
 )
-def test_each_threshold_of_the_motion_has_its_reason(motion: Motion, kind: str):
+def test_each_threshold_of_the_motion_has_its_reason(motion: MotionStats, kind: str):
     reasons = selection.check_motion(motion, Selection())
     assert len(reasons) == 1 and reasons[0].startswith(kind) and "filter." in reasons[0]
 
 
 def test_what_meets_the_thresholds_exactly_passes():
-    assert not selection.check_motion(Motion(12, 0.01, 3.0), Selection())
+    assert not selection.check_motion(MotionStats(12, 0.01, 3.0), Selection())
     assert not selection.check_size(200_000, Selection())
     assert selection.check_size(200_001, Selection())[0].startswith("too many vertices")
 
 
 def test_every_threshold_is_the_callers():
     loose = Selection(min_frames=2, min_motion=0.0, max_reach=99.0, max_vertices=10**9)
-    assert not selection.check_motion(Motion(2, 0.0, 98.0), loose) and not selection.check_size(10**8, loose)
+    assert not selection.check_motion(MotionStats(2, 0.0, 98.0), loose) and not selection.check_size(10**8, loose)
     with pytest.raises(ValueError, match=r"filter.max_reach=0.5"):
         Selection(max_reach=0.5)
 
@@ -76,7 +76,7 @@ def test_a_named_file_is_kept_with_the_reason_as_a_note_unless_nothing_moves():
     with pytest.raises(Unsuitable, match="too few frames"):
         selection.settle(["too few frames: 3"], Selection())
     with pytest.raises(Unsuitable, match="not animated"):
-        selection.check_motion(Motion(1, 0.0, 1.0), lenient)
+        selection.check_motion(MotionStats(1, 0.0, 1.0), lenient)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from sculpt4d.jobs.executor import Serial
 from sculpt4d.preparation import run as prepare
 from sculpt4d.preparation import sampling
 from sculpt4d.preparation.ablation import refuse_other_sampling
-from sculpt4d.preparation.asset import Job, PrepareSettings, is_prepared, prepare_animation
+from sculpt4d.preparation.asset import PrepareJob, PrepareSettings, is_prepared, prepare_animation
 from sculpt4d.types import AnimatedMesh, Mesh
 
 SETTINGS = PrepareSettings(frames=3, points=400, sharp_points=100, views=1, image_size=16, grid_res=40)
@@ -50,7 +50,7 @@ def prepared(folder: Path, settings: PrepareSettings = SETTINGS) -> Path:
     folder.parent.mkdir(exist_ok=True)
     source = folder.parent / "slide.glb"
     source.write_bytes(b"slide")
-    return prepare_animation(moving(box_with_a_box_inside()), Job("slide", source, folder, settings))
+    return prepare_animation(moving(box_with_a_box_inside()), PrepareJob("slide", source, folder, settings))
 
 
 def test_the_points_of_an_inner_part_are_swallowed_and_no_others() -> None:
@@ -151,7 +151,7 @@ def test_a_folder_prepared_in_another_way_is_refused(tmp_path: Path, change: dic
 
 def test_records_of_earlier_versions_mean_the_defaults(tmp_path: Path) -> None:
     folder = prepared(tmp_path / "out")
-    job = Job("slide", tmp_path / "slide.glb", folder, SETTINGS)
+    job = PrepareJob("slide", tmp_path / "slide.glb", folder, SETTINGS)
     record = json.loads((folder / store.RECORD).read_text())
     for name in ("consistent", "projection", "sharp_degrees"):
         del record["settings"][name]

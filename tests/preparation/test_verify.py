@@ -20,7 +20,7 @@ from sculpt4d.data import store
 from sculpt4d.geometry.bounds import Box
 from sculpt4d.jobs.pool import local
 from sculpt4d.preparation import run as prepare
-from sculpt4d.preparation.asset import Job, PrepareSettings
+from sculpt4d.preparation.asset import PrepareJob, PrepareSettings
 from sculpt4d.preparation.synthetic import families as synthetic
 from sculpt4d.preparation.verify import files as verify_files
 from sculpt4d.preparation.verify import masks as verify_masks
@@ -46,7 +46,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One object of every family."""
     root = tmp_path_factory.mktemp("data")
     jobs = [
-        Job(family, root / "glb" / f"{family}.glb", root / family, SMALL, family, made=seed)
+        PrepareJob(family, root / "glb" / f"{family}.glb", root / family, SMALL, family, made=seed)
         for seed, family in enumerate(synthetic.FAMILIES)
     ]
     assert not prepare.prepare_all(jobs, root, local(1)).failed
@@ -435,7 +435,7 @@ def test_a_folder_of_the_official_release_is_judged_without_our_additions(bird: 
     "settings", [{"consistent": False}, {"sharp_points": 0}, {"projection": "none"}, {"projection": "nearest_center"}]
 )
 def test_ablations_are_judged_by_what_they_are(settings: dict, tmp_path: Path) -> None:
-    job = Job("bird", tmp_path / "bird.glb", tmp_path / "bird", replace(SMALL, **settings), "bird", made=3)
+    job = PrepareJob("bird", tmp_path / "bird.glb", tmp_path / "bird", replace(SMALL, **settings), "bird", made=3)
     assert not prepare.prepare_all([job], tmp_path, local(1)).failed
     assert found(job.folder) == {}
 
@@ -446,7 +446,7 @@ def test_finished_renders_with_our_points_are_clean_and_their_pictures_are_not_o
     """Mode render: object.json speaks of the points alone."""
     (bird / store.RECORD).unlink()
     shutil.rmtree(bird / "geo_data")
-    job = Job("bird", bird, tmp_path / "out" / "bird", replace(SMALL, views=2, image_size=8), mode="render")
+    job = PrepareJob("bird", bird, tmp_path / "out" / "bird", replace(SMALL, views=2, image_size=8), mode="render")
     assert not prepare.prepare_all([job], tmp_path / "out", local(1)).failed
     assert found(job.folder) == {}
     shuffle_rows(job.folder)

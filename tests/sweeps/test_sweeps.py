@@ -9,7 +9,7 @@ import pytest
 from omegaconf import DictConfig
 
 from sculpt4d.sweeps import job as sweep_job
-from sculpt4d.sweeps.plan import Job, Run, merge, plan_sweep
+from sculpt4d.sweeps.plan import SweepJob, SweepRun, merge, plan_sweep
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 SWEEPS = sorted(path.stem for path in (CONF / "sweep").glob("*.yaml"))
@@ -20,10 +20,10 @@ QUICK = ["stage.steps=2", "stage.val_every=2", "stage.save_every=2", "logger=non
 
 
 @pytest.fixture
-def planned(configure: Configure, tmp_path: Path) -> Callable[..., list[Job]]:
+def planned(configure: Configure, tmp_path: Path) -> Callable[..., list[SweepJob]]:
     """The jobs of a sweep: planned("masks", "seeds=[0]", given=["stage.steps=2"])."""
 
-    def plan(sweep: str, *options: str, given: tuple[str, ...] = ()) -> list[Job]:
+    def plan(sweep: str, *options: str, given: tuple[str, ...] = ()) -> list[SweepJob]:
         folders = [f"sweep.folder={tmp_path}/{sweep}", f"sweep.trained={tmp_path}/trained", "output=."]
         own = [option if option.startswith("+") else f"sweep.{option}" for option in options]
         return plan_sweep(configure("train", f"sweep={sweep}", *folders, *own), given)
@@ -32,7 +32,9 @@ def planned(configure: Configure, tmp_path: Path) -> Callable[..., list[Job]]:
 
 
 @pytest.mark.parametrize("sweep", SWEEPS)
-def test_every_run_of_every_sweep_composes_for_training_and_evaluation(sweep: str, planned: Callable[..., list[Job]]):
+def test_every_run_of_every_sweep_composes_for_training_and_evaluation(
+    sweep: str, planned: Callable[..., list[SweepJob]]
+):
     assert {run.seed for job in planned(sweep) for run in job.runs} == {0, 1, 2}
     jobs = planned(sweep, "seeds=[0]")
     runs = [run for job in jobs for run in job.runs]
@@ -49,7 +51,7 @@ def test_every_run_of_every_sweep_composes_for_training_and_evaluation(sweep: st
                 assert trained.attention == cfg.attention and trained.model == cfg.model
 
 
-def test_the_mask_sweep_differs_in_the_mask_alone(planned: Callable[..., list[Job]]):
+def test_the_mask_sweep_differs_in_the_mask_alone(planned: Callable[..., list[SweepJob]]):
     jobs = planned("masks", "seeds=[1]")
     assert len(jobs) == 6
     configs = [job.training.config.build() for job in jobs if job.training]
@@ -59,7 +61,7 @@ def test_the_mask_sweep_differs_in_the_mask_alone(planned: Callable[..., list[Jo
             assert cfg[part] == configs[0][part]
 
 
-def test_tests_at_four_lengths_share_one_training(planned: Callable[..., list[Job]]):
+def test_tests_at_four_lengths_share_one_training(planned: Callable[..., list[SweepJob]]):
     jobs = planned("length")
     assert len(jobs) == 3
     for job in jobs:
@@ -71,20 +73,20 @@ def test_tests_at_four_lengths_share_one_training(planned: Callable[..., list[Jo
 
 
 def test_a_job_that_was_cut_off_keeps_the_results_it_left(
-    planned: Callable[..., list[Job]], monkeypatch: pytest.MonkeyPatch
+    planned: Callable[..., list[SweepJob]], monkeypatch: pytest.MonkeyPatch
 ):
     (job,) = planned("length", "seeds=[0]")
     finished, *others = job.runs
     finished.result.parent.mkdir(parents=True)
     finished.result.write_text(json.dumps({"key": finished.key}))
-    measured: list[Run] = []
+    measured: list[SweepRun] = []
     monkeypatch.setattr(sweep_job, "train_once", lambda training: None)
     monkeypatch.setattr(sweep_job, "measure", lambda job, run, weights: measured.append(run))
     sweep_job.perform(job)
     assert measured == others
 
 
-def test_what_one_sweep_trained_serves_the_others(planned: Callable[..., list[Job]]):
+def test_what_one_sweep_trained_serves_the_others(planned: Callable[..., list[SweepJob]]):
     def trained(sweep: str, variant: str) -> str:
         (job,) = planned(sweep, f"only=[{variant}]", "seeds=[2]")
         assert job.training is not None
@@ -96,7 +98,7 @@ def test_what_one_sweep_trained_serves_the_others(planned: Callable[..., list[Jo
     assert trained("shapegen4d", "no_time_shift") == trained("shapegen4d", "shapegen4d") != ours
 
 
-def test_the_baselines_train_nothing(planned: Callable[..., list[Job]]):
+def test_the_baselines_train_nothing(planned: Callable[..., list[SweepJob]]):
     assert all(job.training is None for job in planned("baselines"))
 
 
@@ -111,14 +113,14 @@ def test_the_baselines_train_nothing(planned: Callable[..., list[Job]]):
         "trainer.gradient_clip_val=9",
     ],
 )
-def test_another_setting_is_another_training_and_another_result(given: str, planned: Callable[..., list[Job]]):
+def test_another_setting_is_another_training_and_another_result(given: str, planned: Callable[..., list[SweepJob]]):
     (before,), (after,) = (planned("masks", "only=[full]", "seeds=[0]", given=more) for more in ((), (given,)))
     assert before.training and after.training
     assert before.training.key != after.training.key
     assert before.runs[0].key != after.runs[0].key
 
 
-def test_the_command_of_a_run_names_it_and_no_folder(planned: Callable[..., list[Job]]):
+def test_the_command_of_a_run_names_it_and_no_folder(planned: Callable[..., list[SweepJob]]):
     (job,) = planned(
         "masks", "only=[full]", "seeds=[1]", given=("paths.runs=somewhere", "data.root=/somewhere", "stage.steps=3")
     )
@@ -130,7 +132,7 @@ def test_the_command_of_a_run_names_it_and_no_folder(planned: Callable[..., list
     [("attention=full", r"sweep\.only"), ("seed=3", r"sweep\.seeds"), ("output=x", r"sweep\.folder")],
 )
 def test_what_the_sweep_decides_is_refused_on_the_command_line(
-    given: str, remedy: str, planned: Callable[..., list[Job]]
+    given: str, remedy: str, planned: Callable[..., list[SweepJob]]
 ):
     with pytest.raises(ValueError, match=rf"{given}: sweep=masks decides this itself; use {remedy}"):
         planned("masks", given=(given,))
@@ -144,7 +146,7 @@ def test_what_the_sweep_decides_is_refused_on_the_command_line(
         ("+sweep.variants.full.eval=[x]", r"sweep\.variants\.full has eval: it may hold both, evaluate"),
     ],
 )
-def test_a_mistyped_sweep_is_refused(option: str, told: str, planned: Callable[..., list[Job]]):
+def test_a_mistyped_sweep_is_refused(option: str, told: str, planned: Callable[..., list[SweepJob]]):
     with pytest.raises(ValueError, match=told):
         planned("masks", option)
 

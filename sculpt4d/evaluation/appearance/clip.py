@@ -17,7 +17,7 @@ REMEDY = (
 )
 
 
-class Clip(nn.Module):
+class ClipModel(nn.Module):
     """Pictures (b, 3, size, size) in [0, 1] to embeddings (b, c), the vision tower and its projection."""
 
     def __init__(self, tower: nn.Module, size: int) -> None:
@@ -34,7 +34,7 @@ def similarity(mine: Float[Tensor, "b c"], theirs: Float[Tensor, "b c"]) -> Floa
     return functional.cosine_similarity(mine, theirs)
 
 
-def load_clip(weights: Path) -> Clip:
+def load_clip(weights: Path) -> ClipModel:
     """The vision half of a CLIP, whole or alone, as transformers stores it. Raises ValueError for other files."""
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection  # 0.5 s, so only when it is used
 
@@ -46,7 +46,7 @@ def load_clip(weights: Path) -> Clip:
         return name if name.startswith(kept) and not name.endswith("position_ids") else None
 
     filled(tower, read_tensors(weights, rename), weights, "the CLIP that its config.json describes")
-    return Clip(tower, int(tower.config.image_size))
+    return ClipModel(tower, int(tower.config.image_size))
 
 
 def _config(path: Path) -> dict[str, object]:

@@ -38,7 +38,7 @@ Rgb = UInt8[np.ndarray, "t s s 3"]
 
 
 @dataclass(frozen=True)
-class Appearance:
+class AppearanceMetrics:
     """measures: names of `PERFECT`. networks: by measure, `weights` (and `heads` of lpips) as locations, `epsilon` of
     fvd. download: whether hf:// locations may be fetched. size: of the pictures; azimuths, elevation, field: of the
     cameras, in degrees; cameras: a transforms.json in their place. crop: see `appearance_pictures.cropped`. window:
@@ -120,7 +120,7 @@ class Appearance:
         return tuple(appearance_dreamsim.dreamsim_files(Path(weights)))
 
 
-LOADERS: Mapping[str, Callable[[tuple[Path, ...], Appearance], nn.Module]] = MappingProxyType(
+LOADERS: Mapping[str, Callable[[tuple[Path, ...], AppearanceMetrics], nn.Module]] = MappingProxyType(
     {
         "lpips": lambda files, settings: appearance_lpips.load_lpips(*files),
         "clip": lambda files, settings: appearance_clip.load_clip(files[0]),
@@ -130,10 +130,10 @@ LOADERS: Mapping[str, Callable[[tuple[Path, ...], Appearance], nn.Module]] = Map
 )
 
 
-class Judge:
+class AppearanceEvaluator:
     """The networks, loaded once. Raises ValueError for files that are not theirs."""
 
-    def __init__(self, settings: Appearance, files: Mapping[str, tuple[Path, ...]], device: str) -> None:
+    def __init__(self, settings: AppearanceMetrics, files: Mapping[str, tuple[Path, ...]], device: str) -> None:
         self.settings, self.device = settings, device
         self.networks = {name: LOADERS[name](files[name], settings).to(device) for name in settings.measures}
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from sculpt4d.evaluation.appearance.images import Pictures, read_view
 from sculpt4d.evaluation.folders import files_digest, files_of, read_side
-from sculpt4d.evaluation.inputs.layouts import Found
+from sculpt4d.evaluation.inputs.layouts import MotionSource
 from sculpt4d.evaluation.metrics.geometry import frame_failed
 from sculpt4d.evaluation.metrics.motion import Frame, Motion, points_of
 from sculpt4d.evaluation.protocols.protocol import Protocol, aligned, clip_box, draw_points, into_box, own_box
@@ -31,8 +31,8 @@ class Drawing(NamedTuple):
     """One object whose meshes are to be drawn under `folder`/<side>/<view>; a side of pictures stays where it is."""
 
     name: str
-    predicted: Found | Pictures
-    truth: Found | Pictures
+    predicted: MotionSource | Pictures
+    truth: MotionSource | Pictures
     protocol: Protocol
     moments: int
     cameras: tuple[Camera, ...]
@@ -41,7 +41,7 @@ class Drawing(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Drawn:
+class RenderedObject:
     """What became of an object. frames: in every view of the truth; failed_frames: predicted meshes without a surface,
     drawn as an empty picture; digest: of all files the pictures were made from.
     """
@@ -65,10 +65,10 @@ def draw_object(job: Drawing) -> None:
         write_json(draft / RECORD, vars(drawn))
 
 
-def read_drawn(folder: Path) -> Drawn:
+def read_drawn(folder: Path) -> RenderedObject:
     """The record beside an object's pictures."""
     record: dict[str, Any] = json.loads((folder / RECORD).read_text())
-    return Drawn(**{**record, "notes": tuple(record["notes"])})
+    return RenderedObject(**{**record, "notes": tuple(record["notes"])})
 
 
 def sides_of(job: Drawing) -> tuple[Pictures, Pictures]:
@@ -98,13 +98,13 @@ def leaves_pictures(motion: Motion) -> bool:
     return bool((np.abs(points[np.isfinite(points).all(axis=1)]) > MARGIN).any())
 
 
-def _draw(job: Drawing, folder: Path, digest: str) -> Drawn:
+def _draw(job: Drawing, folder: Path, digest: str) -> RenderedObject:
     notes: list[str] = []
     layouts = {side: "pictures" for side in SIDES}
     motions: dict[str, Motion] = {}
-    truth = read_side(job.truth, job.moments, SIDES[1]) if isinstance(job.truth, Found) else None
+    truth = read_side(job.truth, job.moments, SIDES[1]) if isinstance(job.truth, MotionSource) else None
     frames = len(truth.frames) if truth else _count(job.truth)
-    if isinstance(job.predicted, Found):
+    if isinstance(job.predicted, MotionSource):
         predicted = read_side(job.predicted, frames, SIDES[0]).cut(frames)
         if truth:
             motions = dict(zip(SIDES, place(predicted, truth, job.protocol), strict=True))
@@ -120,7 +120,7 @@ def _draw(job: Drawing, folder: Path, digest: str) -> Drawn:
     for side, motion in motions.items():
         draw_motion(motion, job.cameras, job.size, folder / side)
     failed = [frame_failed(frame) for frame in motions[SIDES[0]].frames] if SIDES[0] in motions else []
-    return Drawn(job.name, digest, frames, sum(failed), layouts, tuple(notes))
+    return RenderedObject(job.name, digest, frames, sum(failed), layouts, tuple(notes))
 
 
 def draw_motion(motion: Motion, cameras: Sequence[Camera], size: int, folder: Path) -> None:
@@ -147,7 +147,7 @@ def _surface(frame: Frame) -> Mesh:
     return Mesh(frame.vertices[:0], frame.faces[:0]) if frame_failed(frame) else frame
 
 
-def _count(side: Found | Pictures) -> int:
+def _count(side: MotionSource | Pictures) -> int:
     assert isinstance(side, Pictures)
     counts = {name: len(read_view(view)) for name, view in side.views.items()}
     if len(set(counts.values())) > 1:
@@ -155,7 +155,7 @@ def _count(side: Found | Pictures) -> int:
     return next(iter(counts.values()))
 
 
-def _digest(*sides: Found | Pictures) -> str:
+def _digest(*sides: MotionSource | Pictures) -> str:
     """Of the contents of all files, and of how pictures are split into views."""
     files = [file for side in sides for file in (side.files if isinstance(side, Pictures) else files_of(side))]
     views = [str(count) for side in sides if isinstance(side, Pictures) for count in side.counts]

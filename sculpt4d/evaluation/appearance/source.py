@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from sculpt4d import identity
-from sculpt4d.evaluation.appearance.compare import DEFINITIONS, PERFECT, Appearance, Judge
-from sculpt4d.evaluation.appearance.draw import SIDES, Drawing, Drawn, draw_object, read_drawn, sides_of
+from sculpt4d.evaluation.appearance.compare import DEFINITIONS, PERFECT, AppearanceEvaluator, AppearanceMetrics
+from sculpt4d.evaluation.appearance.draw import SIDES, Drawing, RenderedObject, draw_object, read_drawn, sides_of
 from sculpt4d.evaluation.appearance.fvd import TOO_FEW, frechet_distance
 from sculpt4d.evaluation.appearance.i3d import SHORTEST
 from sculpt4d.evaluation.appearance.images import Pictures, find_pictures, read_view
 from sculpt4d.evaluation.folders import UNKNOWN
-from sculpt4d.evaluation.inputs.layouts import Found, find_motions
+from sculpt4d.evaluation.inputs.layouts import MotionSource, find_motions
 from sculpt4d.evaluation.inputs.pairing import pair_objects
 from sculpt4d.evaluation.measure import InProcess, Opened, Result, Sample, SetValue, Source
 from sculpt4d.evaluation.protocols.protocol import Protocol
@@ -36,7 +36,7 @@ NAME = "appearance"
 FORMAT = 1  # raised when the same files and settings would be drawn otherwise
 EXECUTOR = InProcess(failing=(ValueError, OSError))  # all objects share the networks
 
-Side = Found | Pictures
+Side = MotionSource | Pictures
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class DrawnObject:
     """One pair of images: drawn under `drawing.folder`, or where others left them."""
 
     drawing: Drawing
-    judge: Judge
+    judge: AppearanceEvaluator
 
     @property
     def name(self) -> str:
@@ -56,7 +56,7 @@ class DrawnObject:
         drawn = read_drawn(self.drawing.folder)
         return Opened(drawn.digest, partial(self._measure, drawn))
 
-    def _measure(self, drawn: Drawn, result: Result, seeds: Sequence[int]) -> Iterator[Result]:
+    def _measure(self, drawn: RenderedObject, result: Result, seeds: Sequence[int]) -> Iterator[Result]:
         """The views one after the other. Raises ValueError when the sides cannot be compared."""
         started = time.perf_counter()
         values: list[dict[str, float]] = []
@@ -91,7 +91,7 @@ def plan_appearance(
     predictions: Path,
     ground_truth: Path,
     protocol: Protocol,
-    settings: Appearance,
+    settings: AppearanceMetrics,
     output: Path,
     executor: Executor,
     *,
@@ -127,7 +127,7 @@ def plan_appearance(
         for name, pair in pairs.found.items()
     ]
     failed = dict.fromkeys(pairs.missing, UNKNOWN) | draw_all(drawings, executor, pictures)
-    judge = Judge(settings, files, device)
+    judge = AppearanceEvaluator(settings, files, device)
     method = method or predictions.name
     return Source(
         method=method,
@@ -186,7 +186,7 @@ def pair_views(predicted: Pictures, truth: Pictures) -> list[tuple[Path, Path]]:
     return list(zip(mine.values(), theirs.values(), strict=True))
 
 
-def distance_of_set(settings: Appearance, results: Sequence[Result]) -> dict[str, SetValue]:
+def distance_of_set(settings: AppearanceMetrics, results: Sequence[Result]) -> dict[str, SetValue]:
     """FVD of all clips of all objects and views."""
     sides = [[row for result in results for row in result.features[side]] for side in SIDES]
     count = len(sides[0])

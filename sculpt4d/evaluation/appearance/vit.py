@@ -12,7 +12,7 @@ HEAD = 64  # channels of an attention head, in all of these networks
 DINO_EPSILON, CLIP_EPSILON = 1e-6, 1e-5  # of their layer norms
 
 
-class Block(nn.Module):
+class ViTBlock(nn.Module):
     """A pre-norm transformer layer with exact GELU, or the sigmoid one that OpenAI's CLIP was trained with."""
 
     def __init__(self, width: int, hidden: int, quick: bool, epsilon: float) -> None:
@@ -51,7 +51,7 @@ class VisionTransformer(nn.Module):
         self.pos_embed = nn.Parameter(torch.zeros(tensors["pos_embed"].shape))
         self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(3, width, patch, stride=patch)})
         self.pos_drop = nn.LayerNorm(width, epsilon) if clip else nn.Identity()
-        self.blocks = nn.ModuleList([Block(width, hidden, quick, epsilon) for _ in layers])
+        self.blocks = nn.ModuleList([ViTBlock(width, hidden, quick, epsilon) for _ in layers])
         self.norm = nn.LayerNorm(width, epsilon)
         self.proj = nn.Parameter(torch.zeros(tensors["proj"].shape)) if clip else None
 

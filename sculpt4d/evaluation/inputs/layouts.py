@@ -22,7 +22,7 @@ RECORD = "generation.json"
 
 
 @dataclass(frozen=True)
-class Found:
+class MotionSource:
     """kind: `meshes` (a file per frame), `animation` (one animated GLB), `surfaces` (tracked points), `arrays` (pairs
     of vertices and faces), `prepared` (an object of prepare.py or of the official release), `unreadable` (the note says
     why). files: in order.
@@ -35,7 +35,7 @@ class Found:
     notes: tuple[str, ...] = ()
 
 
-def find_motions(root: Path, pattern: str | None = None) -> dict[str, Found]:
+def find_motions(root: Path, pattern: str | None = None) -> dict[str, MotionSource]:
     """Every object of `root` by name: its subfolders and files, or `root` itself when it is one object. Of a prepared
     set, its prepared objects. pattern: see `find_motion`.
 
@@ -58,7 +58,7 @@ def find_motions(root: Path, pattern: str | None = None) -> dict[str, Found]:
     return found | {name: single} if single.kind == "unreadable" and apart else {name: single}
 
 
-def find_motion(path: Path, pattern: str | None = None) -> Found | None:
+def find_motion(path: Path, pattern: str | None = None) -> MotionSource | None:
     """The layout of one object's file or folder; None when it holds nothing that is known.
 
     pattern: glob of the object's files within its folder, where that holds several series. Raises ValueError when the
@@ -71,7 +71,7 @@ def find_motion(path: Path, pattern: str | None = None) -> Found | None:
     if pattern is not None:
         return _flat(sorted(path.glob(pattern), key=natural), path)
     if (path / SURFACES).is_file():
-        return Found("surfaces", path, (path / SURFACES,))
+        return MotionSource("surfaces", path, (path / SURFACES,))
     if (path / "render_cond").is_dir():
         return _prepared(path)
     fps = _recorded_fps(path / RECORD) if (path / RECORD).is_file() else None
@@ -107,7 +107,7 @@ def gltf_header(path: Path) -> dict[str, Any]:
     return header
 
 
-def files_of(found: Found) -> list[Path]:
+def files_of(found: MotionSource) -> list[Path]:
     """Everything that may be read: closed meshes and buffers beside a .gltf too."""
     files = [*found.files, *sorted(found.path.glob("geo_data/watertight/*.ply"))]
     for file in found.files:
@@ -120,20 +120,20 @@ def files_of(found: Found) -> list[Path]:
     return files
 
 
-def _objects(root: Path, pattern: str | None) -> tuple[dict[str, Found], bool]:
+def _objects(root: Path, pattern: str | None) -> tuple[dict[str, MotionSource], bool]:
     """The objects that the entries of a folder would be, and whether they are more than what one object leaves."""
     entries = [entry for entry in sorted(root.iterdir(), key=natural) if not entry.name.startswith(".")]
     prepared = [entry for entry in entries if os.path.isdir(entry / "render_cond")]
-    found, still, folders = dict[str, Found](), dict[str, Found](), False
+    found, still, folders = dict[str, MotionSource](), dict[str, MotionSource](), False
     for entry in prepared or entries:
         motion = _told(partial(find_motion, pattern=pattern) if entry.is_dir() else _object, entry)
         name = entry.name if entry.is_dir() else entry.stem
         if motion is not None and name in found:
-            motion = Found("unreadable", root, (), notes=(f"{root} holds {name} twice: leave one of them",))
+            motion = MotionSource("unreadable", root, (), notes=(f"{root} holds {name} twice: leave one of them",))
         if motion is not None:
             found[name], folders = motion, folders or entry.is_dir()
         elif why := _unfit(entry):
-            still[name] = Found("unreadable", entry, (), notes=(why,))
+            still[name] = MotionSource("unreadable", entry, (), notes=(why,))
     several = len(found) > 1 and any(motion.kind != "unreadable" for motion in found.values())
     return still | found, several or folders
 
@@ -156,15 +156,15 @@ def _marked(folder: Path) -> bool:
     return any((folder / name).exists() for name in (SURFACES, "render_cond", RECORD))
 
 
-def _told(find: Callable[[Path], Found | None], path: Path) -> Found | None:
+def _told(find: Callable[[Path], MotionSource | None], path: Path) -> MotionSource | None:
     """What is found, or why it cannot be read: the run over the other objects goes on."""
     try:
         return find(path)
     except (ValueError, OSError) as error:
-        return Found("unreadable", path, (), notes=(str(error),))
+        return MotionSource("unreadable", path, (), notes=(str(error),))
 
 
-def _object(path: Path) -> Found | None:
+def _object(path: Path) -> MotionSource | None:
     """A file that is a whole motion: an animated GLB or tracked points."""
     whole = path.suffix == ".npy" and not ARRAY.search(path.stem)
     if path.suffix.lower() in GLTF:
@@ -172,22 +172,22 @@ def _object(path: Path) -> Found | None:
     return _file(path) if whole else None
 
 
-def _file(path: Path) -> Found | None:
+def _file(path: Path) -> MotionSource | None:
     suffix = path.suffix.lower()
     if suffix == ".npy":
-        return Found("surfaces", path, (path,))
+        return MotionSource("surfaces", path, (path,))
     if suffix in GLTF and is_animated(path):
-        return Found("animation", path, (path,))
-    return Found("meshes", path, (path,)) if suffix in MESHES else None
+        return MotionSource("animation", path, (path,))
+    return MotionSource("meshes", path, (path,)) if suffix in MESHES else None
 
 
-def _prepared(folder: Path) -> Found:
+def _prepared(folder: Path) -> MotionSource:
     count = store.frame_count(folder)
     frames = [folder / "render_cond" / store.frame_name(number) / "mesh.ply" for number in range(count)]
-    return Found("prepared", folder, tuple(frames))
+    return MotionSource("prepared", folder, tuple(frames))
 
 
-def _inner(folder: Path) -> Found | None:
+def _inner(folder: Path) -> MotionSource | None:
     """The motion of its only subfolder that has one."""
     places = [place for place in sorted(folder.iterdir(), key=natural) if place.is_dir()]
     found = {place.name: _flat(sorted(place.iterdir(), key=natural), place) for place in places}
@@ -200,15 +200,15 @@ def _inner(folder: Path) -> Found | None:
     return None
 
 
-def _flat(files: Sequence[Path], folder: Path, fps: float | None = None) -> Found | None:
+def _flat(files: Sequence[Path], folder: Path, fps: float | None = None) -> MotionSource | None:
     """The motion that some files of a folder are."""
     series, notes = mesh_series(files, folder)
     if len(series) == 1 and series[0].suffix.lower() in GLTF and is_animated(series[0]):
-        return Found("animation", series[0], series, fps)
+        return MotionSource("animation", series[0], series, fps)
     if series:
-        return Found("meshes", folder, series, fps, notes)
+        return MotionSource("meshes", folder, series, fps, notes)
     pairs, notes = array_pairs(files, folder)
-    return Found("arrays", folder, pairs, notes=notes) if pairs else None
+    return MotionSource("arrays", folder, pairs, notes=notes) if pairs else None
 
 
 def _recorded_fps(path: Path) -> float:

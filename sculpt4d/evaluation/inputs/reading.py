@@ -12,7 +12,7 @@ from jaxtyping import Shaped
 
 from sculpt4d.data import store
 from sculpt4d.data.dataset import TO_CLIP
-from sculpt4d.evaluation.inputs.layouts import GLTF, Found, gltf_header
+from sculpt4d.evaluation.inputs.layouts import GLTF, MotionSource, gltf_header
 from sculpt4d.evaluation.inputs.splats import is_cloud, read_cloud
 from sculpt4d.evaluation.metrics.motion import Cloud, Frame, Motion
 from sculpt4d.gltf.compressed import DRACO, MESHOPT
@@ -25,7 +25,7 @@ LARGE = 1 << 24  # bytes of a file after which memory is given back at once
 BLOCK = 1 << 16  # rows of a text file held as Python objects
 
 
-def read_motion(found: Found, moments: int, tracked: bool = False) -> Motion:
+def read_motion(found: MotionSource, moments: int, tracked: bool = False) -> Motion:
     """The motion. An animation is read at `moments`, evenly over its clip; `tracked` takes the moving mesh of a
     prepared object instead of its closed ones.
 
@@ -182,7 +182,7 @@ def _checked(vertices: np.ndarray, faces: np.ndarray, path: Path) -> Mesh:
         return Mesh(vertices.astype(np.float32), faces.astype(np.int64))
 
 
-def _surfaces(found: Found) -> Motion:
+def _surfaces(found: MotionSource) -> Motion:
     """Tracked points (t, v, 3 or 6); normals are left out."""
     path = found.files[0]
     points = _load(path)
@@ -205,7 +205,7 @@ def _arrays(files: tuple[Path, ...]) -> tuple[Frame, ...]:
     return tuple(frames)
 
 
-def _prepared(found: Found, tracked: bool) -> Motion:
+def _prepared(found: MotionSource, tracked: bool) -> Motion:
     """In the box of its clip, [-1, 1]^3. The release's own objects have no closed meshes: their moving one is taken."""
     closed, notes, files = not tracked, found.notes, found.files
     folder = found.path / "geo_data" / "watertight"

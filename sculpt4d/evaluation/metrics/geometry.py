@@ -29,7 +29,7 @@ SOLID_FACES = 1_000_000  # a finer mesh is coarsened for its solid, which bounds
 
 
 @dataclass(frozen=True, eq=False)
-class Surface:
+class SampledSurface:
     """One frame's mesh with `points` (n, 3) drawn on it; n = 0 marks a frame in which nothing usable was found.
 
     A cloud of points has no mesh, and no solid. engine: of nearest.py.
@@ -68,8 +68,8 @@ class Surface:
 class Pair:
     """A predicted and a true frame. The true one is never empty."""
 
-    predicted: Surface
-    truth: Surface
+    predicted: SampledSurface
+    truth: SampledSurface
 
     @cached_property
     def distances(self) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " m"]]:
@@ -77,12 +77,14 @@ class Pair:
         return nearest(self.predicted, self.truth), nearest(self.truth, self.predicted)
 
 
-def nearest(points: Surface, among: Surface) -> Float[np.ndarray, " n"]:
+def nearest(points: SampledSurface, among: SampledSurface) -> Float[np.ndarray, " n"]:
     """Distance of every point of one surface to the nearest point of the other, exact."""
     return among.index(points.points)[0]
 
 
-def draw_points(sequence: Sided, count: int, seed: tuple[int, int], engine: str = "scipy") -> tuple[Surface, ...]:
+def draw_points(
+    sequence: Sided, count: int, seed: tuple[int, int], engine: str = "scipy"
+) -> tuple[SampledSurface, ...]:
     """`count` points per frame; a frame's points depend on `seed` (of the run, of the side) and its number alone.
 
     Of a mesh they are uniform by area, of a cloud as `draw_from_cloud` says.
@@ -95,7 +97,7 @@ def draw_points(sequence: Sided, count: int, seed: tuple[int, int], engine: str 
         elif has_surface(frame):
             drawn = sample_surface(frame.vertices, frame.faces, count, np.random.default_rng([*seed, number]))
             points = carry(drawn, frame.vertices[None], frame.faces)[0]
-        surfaces.append(Surface(frame if isinstance(frame, Mesh) else None, points, engine=engine))
+        surfaces.append(SampledSurface(frame if isinstance(frame, Mesh) else None, points, engine=engine))
     return tuple(surfaces)
 
 
@@ -126,7 +128,7 @@ def has_surface(mesh: Mesh) -> bool:
     return bool(np.abs(face_crosses(corners)).sum() > 0)
 
 
-def pair_frames(predicted: Sequence[Surface], truth: Sequence[Surface]) -> tuple[Pair, ...]:
+def pair_frames(predicted: Sequence[SampledSurface], truth: Sequence[SampledSurface]) -> tuple[Pair, ...]:
     """Frames side by side. Raises ValueError when the counts differ or a true frame is empty."""
     if len(predicted) != len(truth):
         raise ValueError(

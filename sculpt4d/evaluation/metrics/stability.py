@@ -18,7 +18,7 @@ OF_SOLIDS = ("volume_jitter", "volume_jitter_error", "centroid_jitter", "centroi
 
 
 @dataclass(frozen=True)
-class Course:
+class SolidHistory:
     """What a closed mesh does over time: volume (t,), area (t,) and centroid of the solid (t, 3).
 
     A frame without a surface has volume and area 0 and the middle of the box as its centroid. closed: whether every
@@ -53,11 +53,11 @@ def measure(mesh: Mesh) -> tuple[float, float, Float[np.ndarray, "3"]]:
     return abs(float(volume)), float(area), centroid + origin
 
 
-def follow(sequence: MeshSequence) -> Course:
+def follow(sequence: MeshSequence) -> SolidHistory:
     """Volume, area and centroid of every frame."""
     volumes, areas, centroids = zip(*map(measure, sequence.frames), strict=True)
     closed = not any(is_open(mesh) for mesh in sequence.frames if has_surface(mesh))
-    return Course(np.array(volumes), np.array(areas), np.array(centroids), closed)
+    return SolidHistory(np.array(volumes), np.array(areas), np.array(centroids), closed)
 
 
 def jitter(values: Float[np.ndarray, "t *c"]) -> float:
@@ -68,7 +68,7 @@ def jitter(values: Float[np.ndarray, "t *c"]) -> float:
     return float(np.linalg.norm(second, axis=1).mean())
 
 
-def stability(predicted: Course, truth: Course) -> dict[str, float]:
+def stability(predicted: SolidHistory, truth: SolidHistory) -> dict[str, float]:
     """Jitter and jitter error by name: `volume_jitter`, `volume_jitter_error`, and the same of area and centroid.
 
     The area of the truth must not vanish; without a volume that of the volume is NaN, and where a side is not closed

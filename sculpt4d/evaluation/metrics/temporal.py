@@ -12,10 +12,10 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Float
 
-from sculpt4d.evaluation.metrics.geometry import FAILED_CHAMFER, Surface, nearest
+from sculpt4d.evaluation.metrics.geometry import FAILED_CHAMFER, SampledSurface, nearest
 
 
-def departures(surfaces: Sequence[Surface]) -> tuple[Float[np.ndarray, " s"], Float[np.ndarray, " s"]]:
+def departures(surfaces: Sequence[SampledSurface]) -> tuple[Float[np.ndarray, " s"], Float[np.ndarray, " s"]]:
     """Chamfer distance of every later frame (t - 1,) to the first one, and to the frame before it.
 
     NaN where one of the two has no surface.
@@ -25,7 +25,7 @@ def departures(surfaces: Sequence[Surface]) -> tuple[Float[np.ndarray, " s"], Fl
     return first, previous
 
 
-def constancy(predicted: Sequence[Surface], truth: Sequence[Surface]) -> dict[str, float]:
+def constancy(predicted: Sequence[SampledSurface], truth: Sequence[SampledSurface]) -> dict[str, float]:
     """`identity_drift`: mean |departure from frame 0, prediction minus truth|; `flicker`: mean departure from the frame
     before; `flicker_error`: mean |the same, prediction minus truth|; a failed pair of the prediction counts as
     `FAILED_CHAMFER` in each. NaN for a single frame.
@@ -46,7 +46,7 @@ def compare_departures(
     }
 
 
-def _chamfer(first: Surface, second: Surface) -> float:
+def _chamfer(first: SampledSurface, second: SampledSurface) -> float:
     if first.failed or second.failed:
         return float("nan")
     return float(nearest(first, second).mean() + nearest(second, first).mean())

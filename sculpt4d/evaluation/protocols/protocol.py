@@ -13,9 +13,15 @@ from jaxtyping import Float
 from torchmetrics import Metric
 
 from sculpt4d.config.settings import ProtocolSettings
-from sculpt4d.evaluation.metrics.geometry import FAILED_CHAMFER, Surface, draw_points, geometry_metrics, pair_frames
+from sculpt4d.evaluation.metrics.geometry import (
+    FAILED_CHAMFER,
+    SampledSurface,
+    draw_points,
+    geometry_metrics,
+    pair_frames,
+)
 from sculpt4d.evaluation.metrics.motion import Cloud, Motion, Sided, moved, points_of, used
-from sculpt4d.evaluation.metrics.stability import OF_SOLIDS, Course, follow, stability
+from sculpt4d.evaluation.metrics.stability import OF_SOLIDS, SolidHistory, follow, stability
 from sculpt4d.evaluation.metrics.temporal import compare_departures, departures
 from sculpt4d.evaluation.protocols.alignment import Alignment, Rigid, Similarity
 from sculpt4d.geometry.occupancy import BEYOND
@@ -84,9 +90,9 @@ class Protocol(ProtocolSettings):
         """Every quantity and rule in words."""
         return {**DEFINITIONS, "box": BOXES[self.box], "alignment": ALIGNMENTS[type(self.alignment)]}
 
-    def judge(self, truth: Sided, engine: str = "scipy") -> "Judge":
+    def judge(self, truth: Sided, engine: str = "scipy") -> "Evaluator":
         """The truth made ready, for an engine of nearest.py. Raises ValueError when it is empty."""
-        return Judge(truth, self, engine=engine)
+        return Evaluator(truth, self, engine=engine)
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,7 @@ class Scores:
         return self.values[name]
 
 
-class Judge:
+class Evaluator:
     """A true sequence, made ready once, against which any number of predictions are measured."""
 
     def __init__(
@@ -139,10 +145,10 @@ class Judge:
         known = tuple(replace(new, solids=old.solids) for new, old in zip(again, self.truth, strict=True))
         return self._compare(known, self.course)
 
-    def _draw(self, motion: Motion, side: int) -> tuple[Surface, ...]:
+    def _draw(self, motion: Motion, side: int) -> tuple[SampledSurface, ...]:
         return draw_points(motion, self.protocol.points, (self.protocol.seed, side), self.engine)
 
-    def _compare(self, predicted: Sequence[Surface], course: Course | None) -> Scores:
+    def _compare(self, predicted: Sequence[SampledSurface], course: SolidHistory | None) -> Scores:
         frames = pair_frames(predicted, self.truth)
         values = {name: float(metric(frames).mean) for name, metric in self.metrics.items()}
         if course is not None and self.course is not None:
@@ -154,7 +160,7 @@ class Judge:
         values |= {name: self.unit * values[name] for name in LENGTHS if name in values}
         return Scores(values, len(frames), sum(surface.failed for surface in predicted), absent)
 
-    def _reason(self, name: str, predicted: Course | None) -> str:
+    def _reason(self, name: str, predicted: SolidHistory | None) -> str:
         """Why a quantity is not a number."""
         if name in ("iou", *STABILITY) and (predicted is None or self.course is None):
             return NO_SOLID
@@ -165,7 +171,7 @@ class Judge:
         return OPEN.format(holed[0]) if holed else HOLLOW
 
 
-def aligned(predicted: Motion, first: Surface, protocol: Protocol) -> Motion:
+def aligned(predicted: Motion, first: SampledSurface, protocol: Protocol) -> Motion:
     """The prediction as the protocol's alignment moves it onto the true frame 0, both in the protocol's box.
 
     Raises ValueError when either first frame has no surface.
@@ -189,12 +195,12 @@ def aligned(predicted: Motion, first: Surface, protocol: Protocol) -> Motion:
 
 def evaluate_sequence(predicted: Sided, truth: Sided, protocol: Protocol) -> Scores:
     """All quantities of one prediction. Raises ValueError when the frame counts differ or a true frame is empty."""
-    return Judge(truth, protocol).score(predicted)
+    return Evaluator(truth, protocol).score(predicted)
 
 
 def sampling_floor(truth: Sided, protocol: Protocol) -> Scores:
     """All quantities of the truth against itself, with two independent drawings of points."""
-    return Judge(truth, protocol).floor()
+    return Evaluator(truth, protocol).floor()
 
 
 def own_box(sequence: Sided, rule: str) -> tuple[Float[np.ndarray, "3"], float]:
@@ -227,7 +233,7 @@ def into_box(sequence: Sided, center: Float[np.ndarray, "3"], scale: float) -> M
     return Motion(tuple(moved(frame, (points_of(frame) - center) / scale) for frame in frames))
 
 
-def _course(motion: Motion) -> Course | None:
+def _course(motion: Motion) -> SolidHistory | None:
     """None where a frame is a cloud."""
     meshes = tuple(frame for frame in motion.frames if isinstance(frame, Mesh))
     return follow(MeshSequence(meshes)) if len(meshes) == len(motion.frames) else None

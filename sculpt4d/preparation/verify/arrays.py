@@ -10,7 +10,7 @@ import numpy as np
 
 from sculpt4d.data import store
 from sculpt4d.preparation.verify.findings import AGAIN, Finding
-from sculpt4d.preparation.verify.layout import Layout, setting
+from sculpt4d.preparation.verify.layout import ObjectLayout, setting
 
 # what numpy and zipfile raise for archives that are cut, scrambled, or flagged as encrypted or larger than memory
 DAMAGE = (ValueError, KeyError, OSError, EOFError, RuntimeError, MemoryError, BadZipFile, zlib.error, struct.error)
@@ -19,7 +19,7 @@ DAMAGE = (ValueError, KeyError, OSError, EOFError, RuntimeError, MemoryError, Ba
 class Arrays:
     """The stored points, read frame by frame. A file that cannot be opened is one finding, not one per frame."""
 
-    def __init__(self, layout: Layout, findings: list[Finding]) -> None:
+    def __init__(self, layout: ObjectLayout, findings: list[Finding]) -> None:
         self.layout, self.findings = layout, findings
         self.files = {"surface": self._open(layout.surface)}
         labels = layout.folder / store.DISTANCE

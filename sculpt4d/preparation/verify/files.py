@@ -15,7 +15,7 @@ from PIL import Image
 from sculpt4d.data import store
 from sculpt4d.preparation.verify.arrays import DAMAGE, Arrays
 from sculpt4d.preparation.verify.findings import AGAIN, Finding
-from sculpt4d.preparation.verify.layout import Layout, setting
+from sculpt4d.preparation.verify.layout import ObjectLayout, setting
 from sculpt4d.render.cameras import Camera, read_transforms
 from sculpt4d.types import Mesh
 
@@ -39,7 +39,7 @@ class FrameFiles(NamedTuple):
     swallowed: tuple[np.ndarray, np.ndarray] | None
 
 
-def read_frame(layout: Layout, arrays: Arrays, frame: int, findings: list[Finding]) -> FrameFiles:
+def read_frame(layout: ObjectLayout, arrays: Arrays, frame: int, findings: list[Finding]) -> FrameFiles:
     """Opens every file of the frame."""
 
     def fault(what: str) -> None:
@@ -69,7 +69,7 @@ def read_frame(layout: Layout, arrays: Arrays, frame: int, findings: list[Findin
     return FrameFiles(random, sharp, mesh, closed, cameras, pictures, labels, _swallowed(layout, frame, fault))
 
 
-def _swallowed(layout: Layout, frame: int, fault: Callable[[str], None]) -> tuple[np.ndarray, np.ndarray] | None:
+def _swallowed(layout: ObjectLayout, frame: int, fault: Callable[[str], None]) -> tuple[np.ndarray, np.ndarray] | None:
     try:
         found = store.read_swallowed(layout.folder, (frame,))
     except DAMAGE as error:

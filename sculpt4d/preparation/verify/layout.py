@@ -15,7 +15,7 @@ from sculpt4d.preparation.verify.findings import AGAIN, Finding
 DEEP = 3  # folders below the one that is named in which objects are looked for
 
 
-class Layout(NamedTuple):
+class ObjectLayout(NamedTuple):
     """Where the parts of an object lie. `kind`: see the module; `frames`: folders of pictures, by frame number.
 
     own_pictures, own_points: made here, so that object.json says how; folders of finished renders have others'.
@@ -53,7 +53,7 @@ def _is_object(folder: Path) -> bool:
     return any((folder / part).exists() for part in ("render_cond", "geo_data", RECORD))
 
 
-def open_layout(folder: Path, findings: list[Finding]) -> Layout:
+def open_layout(folder: Path, findings: list[Finding]) -> ObjectLayout:
     """What should be there, from what is there and from object.json."""
     record, kind = UNRECORDED | {"name": folder.name}, "release"
     if (folder / RECORD).is_file():
@@ -85,7 +85,7 @@ def open_layout(folder: Path, findings: list[Finding]) -> Layout:
     if extra:
         findings.append(Finding("frames", f"object.json says {expected} frames, these are too many", AGAIN, extra))
     own_points = kind == "ours" and not record["found"]
-    return Layout(folder, kind, frames, surface, record, own, own_points)  # type: ignore[arg-type]
+    return ObjectLayout(folder, kind, frames, surface, record, own, own_points)  # type: ignore[arg-type]
 
 
 def setting(record: Record, name: str) -> int:

@@ -24,7 +24,7 @@ LOST = 0.06  # share of rows: what is swallowed in part comes out elsewhere; up 
 UNMARKED = 0.15  # the same where swallowed points are not marked (the releases); up to 0.05 in our families
 
 
-class Sample(NamedTuple):
+class TrackSample(NamedTuple):
     """The rows looked at in one frame, and which of them the closed surface swallowed: those may come out elsewhere.
 
     None where that is not known.
@@ -34,7 +34,7 @@ class Sample(NamedTuple):
     swallowed: Bool[np.ndarray, " k"] | None
 
 
-def check_motion(points: Mapping[int, Sample], meshes: Mapping[int, Mesh]) -> list[Finding]:
+def check_motion(points: Mapping[int, TrackSample], meshes: Mapping[int, Mesh]) -> list[Finding]:
     """The frames in which rows changed places. `points`: the same rows of each frame that could be read."""
     frames = sorted(points)
     if len(frames) < 2 or len(points[frames[0]].points) <= NEIGHBOURS:
@@ -59,7 +59,7 @@ def check_motion(points: Mapping[int, Sample], meshes: Mapping[int, Mesh]) -> li
 def _lost(
     reference: int,
     frames: list[int],
-    points: Mapping[int, Sample],
+    points: Mapping[int, TrackSample],
     meshes: Mapping[int, Mesh],
 ) -> dict[int, float]:
     """Share of lost rows in every frame but the reference."""

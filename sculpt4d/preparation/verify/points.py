@@ -16,7 +16,7 @@ from sculpt4d.geometry.triangles import enclosed_volume, face_normals
 from sculpt4d.geometry.watertight import GRID_EXTENT
 from sculpt4d.preparation.verify.files import FrameFiles
 from sculpt4d.preparation.verify.findings import AGAIN, Finding
-from sculpt4d.preparation.verify.layout import Layout, setting
+from sculpt4d.preparation.verify.layout import ObjectLayout, setting
 from sculpt4d.types import Mesh
 
 SAMPLE = 4096  # rows of each section: a fault of 0.2 percent of the rows is missed once in 3600 frames (e^-8.2)
@@ -44,7 +44,7 @@ class Slack(NamedTuple):
     exact: bool
 
 
-def slack_of(layout: Layout) -> Slack:
+def slack_of(layout: ObjectLayout) -> Slack:
     """Our points lie on the stored closed surface, which is a cell of its grid from the mesh at most."""
     if not layout.own_points:
         return Slack(RELEASE_SHELL + ROUNDING, RELEASE_SHELL, "mesh", False)

@@ -16,9 +16,9 @@ from rich.progress import track
 from sculpt4d.preparation.verify.arrays import Arrays
 from sculpt4d.preparation.verify.files import FrameFiles, read_frame
 from sculpt4d.preparation.verify.findings import AGAIN, Finding, merge
-from sculpt4d.preparation.verify.layout import Layout, find_objects, open_layout
+from sculpt4d.preparation.verify.layout import ObjectLayout, find_objects, open_layout
 from sculpt4d.preparation.verify.masks import LOOKED, Snapshot, check_masks, snapshot
-from sculpt4d.preparation.verify.motion import Sample, check_motion
+from sculpt4d.preparation.verify.motion import TrackSample, check_motion
 from sculpt4d.preparation.verify.page import write_findings, write_page
 from sculpt4d.preparation.verify.points import SAMPLE, check_center, check_points, sample_rows, slack_of
 from sculpt4d.preparation.verify.report import ObjectReport
@@ -65,7 +65,7 @@ def verify_object(folder: Path, progress: bool = False) -> ObjectReport:
     layout = open_layout(folder, findings)
     arrays = Arrays(layout, findings)
     slack = slack_of(layout)
-    carried: dict[int, Sample] = {}
+    carried: dict[int, TrackSample] = {}
     meshes: dict[int, Mesh] = {}
     cameras: dict[int, tuple[Camera, ...]] = {}
     snapshots: list[Snapshot] = []
@@ -108,7 +108,7 @@ def run(folder: str, output: str | None = None) -> None:
         )
 
 
-def _sampled(files: FrameFiles) -> Sample | None:
+def _sampled(files: FrameFiles) -> TrackSample | None:
     """The rows looked at of both sections, uniform ones first."""
     if files.random is None or files.sharp is None:
         return None
@@ -116,13 +116,15 @@ def _sampled(files: FrameFiles) -> Sample | None:
     rows = [sample_rows(len(section)) for section in sections]
     points = np.concatenate([section[taken, :3] for section, taken in zip(sections, rows, strict=True)])
     if files.swallowed is None or [len(marks) for marks in files.swallowed] != [len(section) for section in sections]:
-        return Sample(points, None)
-    return Sample(points, np.concatenate([marks[taken] for marks, taken in zip(files.swallowed, rows, strict=True)]))
+        return TrackSample(points, None)
+    return TrackSample(
+        points, np.concatenate([marks[taken] for marks, taken in zip(files.swallowed, rows, strict=True)])
+    )
 
 
 def _across(
-    layout: Layout,
-    carried: dict[int, Sample],
+    layout: ObjectLayout,
+    carried: dict[int, TrackSample],
     meshes: dict[int, Mesh],
     cameras: dict[int, tuple[Camera, ...]],
 ) -> list[Finding]:
