@@ -75,7 +75,7 @@ def plan(cfg: DictConfig) -> Source:
 
 def measures_appearance(cfg: DictConfig) -> bool:
     """Whether `metrics` is `appearance` rather than the geometry of meshes."""
-    return OmegaConf.select(cfg, "metrics._target_") == f"{Appearance.__module__}.{Appearance.__qualname__}"
+    return OmegaConf.select(cfg, "metrics._target_") == f"{AppearanceMetrics.__module__}.{AppearanceMetrics.__qualname__}"
 
 
 def holdout_source(cfg: DictConfig) -> Source:
