@@ -18,6 +18,7 @@ from sculpt4d.checkpoints.build import find_weights
 from sculpt4d.checkpoints.names import PARTS
 from sculpt4d.data.dataset import choose_held_out, read_held_out, split_names
 from sculpt4d.data.store import read_record
+from sculpt4d.evaluation.appearance.compare import AppearanceMetrics
 from sculpt4d.evaluation.appearance.source import NAME as APPEARANCE
 from sculpt4d.evaluation.appearance.source import plan_appearance
 from sculpt4d.evaluation.folders import plan_folders
