@@ -249,7 +249,7 @@ def recipe_of_0_1(cfg: DictConfig) -> dict[str, Any]:
     for key in ("root", "module", "source", "workers", "loaders"):
         kept["data"].pop(key, None)
     for key in ("steps", "val_every", "save_every", "recompute"):
-        del kept["stage"][key]
+        kept["stage"].pop(key, None)
     kept["data"]["folder"] = Path(cfg.data.root).name
     return kept
 
