@@ -4,7 +4,7 @@ import hydra
 from omegaconf import DictConfig
 
 from sculpt4d.cli import clean_errors, told_keys
-from sculpt4d.data.prepare import run
+from sculpt4d.preparation.run import run
 
 
 @told_keys

@@ -4,7 +4,7 @@ import hydra
 from omegaconf import DictConfig
 
 from sculpt4d.cli import clean_errors, told_keys
-from sculpt4d.training.sweep import train
+from sculpt4d.sweeps.run import train
 
 
 @told_keys

@@ -16,10 +16,10 @@ from experiments.budgets import refuse_budgets
 from experiments.results import read_runs
 from experiments.rows import Row, refuse_mixed, rows_of
 from sculpt4d import identity
-from sculpt4d.data.asset import PrepareSettings
+from sculpt4d.checkpoints.build import build_denoiser, find_weights
+from sculpt4d.checkpoints.stored import description as stored_description
 from sculpt4d.data.dataset import ClipDataset, ClipSettings
-from sculpt4d.generation.parts import build_denoiser, find_weights
-from sculpt4d.model.stored import description as stored_description
+from sculpt4d.preparation.asset import PrepareSettings
 from sculpt4d.training.latents import fingerprint
 from sculpt4d.training.recipe import FILE, check_recipe, compared, recipe
 

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torchmetrics import Metric
 
 from sculpt4d import identity
-from sculpt4d.evaluation.protocol import Judge, Protocol
+from sculpt4d.evaluation.protocols.protocol import Judge, Protocol
 from sculpt4d.evaluation.records import kept
 from sculpt4d.files import write_json
 from sculpt4d.types import Clip, MeshSequence

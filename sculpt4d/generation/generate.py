@@ -12,9 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 from rich.progress import Progress, TaskID
 
 from sculpt4d.data.images import compose
-from sculpt4d.data.recentre import recentre_clip
 from sculpt4d.generation.export import check_folder, write_outputs
 from sculpt4d.generation.pipeline import load_pipeline
+from sculpt4d.generation.recentre import recentre_clip
 from sculpt4d.generation.video import read_frames
 
 log = logging.getLogger(__name__)
