@@ -76,7 +76,8 @@ def plan(cfg: DictConfig) -> Source:
 
 def measures_appearance(cfg: DictConfig) -> bool:
     """Whether `metrics` is `appearance` rather than the geometry of meshes."""
-    return OmegaConf.select(cfg, "metrics._target_") == f"{AppearanceMetrics.__module__}.{AppearanceMetrics.__qualname__}"
+    target = AppearanceMetrics
+    return OmegaConf.select(cfg, "metrics._target_") == f"{target.__module__}.{target.__qualname__}"
 
 
 def holdout_source(cfg: DictConfig) -> Source:
