@@ -10,7 +10,7 @@ from sculpt4d.cli import clean_errors, told_keys
 @hydra.main(version_base="1.3", config_path="conf", config_name="prepare")
 @clean_errors
 def main(cfg: DictConfig) -> None:
-    from sculpt4d.data.prepare import run  # after the settings are checked
+    from sculpt4d.preparation.run import run  # after the settings are checked
 
     run(cfg)
 

@@ -10,7 +10,7 @@ from sculpt4d.cli import clean_errors, told_keys
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 @clean_errors
 def main(cfg: DictConfig) -> float:
-    from sculpt4d.training.sweep import train  # after the settings are checked: it loads torch
+    from sculpt4d.sweeps.run import train  # after the settings are checked: it loads torch
 
     return train(cfg)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import trimesh
 
-from sculpt4d.evaluation.alignment import Similarity
-from sculpt4d.evaluation.protocol import Protocol, Scores, evaluate_sequence
+from sculpt4d.evaluation.protocols.alignment import Similarity
+from sculpt4d.evaluation.protocols.protocol import Protocol, Scores, evaluate_sequence
 from sculpt4d.types import Mesh, MeshSequence
 
 

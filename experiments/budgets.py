@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from omegaconf import OmegaConf
 
 from experiments.results import ROOT, Run
-from sculpt4d.training.sweep_plan import key_of
+from sculpt4d.sweeps.plan import key_of
 
 FIELDS = ("model", "steps", "trained_frames", "frozen")
 NEUTRAL = {  # keys and overrides that change no number beyond rounding, or what is compared by itself

@@ -21,10 +21,10 @@ from torch import Tensor, nn
 
 from experiments.table import FORMATS, Table
 from sculpt4d.attention.adaptive import MotionPattern, PairwisePattern
+from sculpt4d.checkpoints.build import build_denoiser, find_weights
+from sculpt4d.checkpoints.names import PARTS
 from sculpt4d.data.dataset import ClipSettings, holdout_clips
 from sculpt4d.evaluation.run import build_data
-from sculpt4d.generation.parts import build_denoiser, find_weights
-from sculpt4d.model.layout import PARTS
 from sculpt4d.model.motion import token_change
 from sculpt4d.types import Clip
 

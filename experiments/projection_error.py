@@ -18,13 +18,13 @@ from rich.progress import track
 
 from experiments.prepare_speed import SEED, THREADS
 from experiments.table import Table, markdown
-from sculpt4d.data.glb import read_animation
-from sculpt4d.data.sampling import Placed, draw, place
-from sculpt4d.data.stages import StageClock
-from sculpt4d.data.synthetic import write_object
 from sculpt4d.geometry.bounds import clip_box, to_box
 from sculpt4d.geometry.projection import PROJECTIONS
 from sculpt4d.geometry.watertight import GRID_EXTENT, watertight
+from sculpt4d.gltf.read import read_animation
+from sculpt4d.preparation.sampling import Placed, draw, place
+from sculpt4d.preparation.stages import StageClock
+from sculpt4d.preparation.synthetic.families import write_object
 from sculpt4d.types import Mesh
 
 FRAMES = 32  # of the clip; neighbouring ones are compared

@@ -9,7 +9,7 @@ from typing import Any
 
 from sculpt4d.evaluation.objects import Objects, failures, read_objects
 from sculpt4d.evaluation.records import number, numbers, part, read_record
-from sculpt4d.training.sweep_plan import key_of
+from sculpt4d.sweeps.plan import key_of
 
 ROOT = Path(__file__).resolve().parents[1]
 FROZEN = ("vae", "denoiser")  # parts below the temporal layers

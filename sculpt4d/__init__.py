@@ -9,8 +9,8 @@ The parts are imported from where they live, so that importing the package build
     sculpt4d.model.vae              ShapeVAE
     sculpt4d.compute                count_evaluation: multiply-accumulates of a denoiser
     sculpt4d.generation.pipeline    Pipeline, load_pipeline: pictures to meshes
-    sculpt4d.evaluation.metrics     Chamfer, FScore, SolidIoU
-    sculpt4d.data.prepare           animated GLB files to training objects
+    sculpt4d.evaluation.metrics.geometry     Chamfer, FScore, SolidIoU
+    sculpt4d.preparation.run           animated GLB files to training objects
 """
 
 

@@ -20,7 +20,7 @@ COMMAND = "SCULPT4D_COMMAND"  # Lightning starts further processes with the over
 
 def train(cfg: DictConfig) -> float:
     """Train the 4D denoiser, or another stage."""
-    from sculpt4d.training.sweep import train  # after the settings are checked: it loads torch
+    from sculpt4d.sweeps.run import train  # after the settings are checked: it loads torch
 
     return train(cfg)
 
@@ -34,7 +34,7 @@ def generate(cfg: DictConfig) -> None:
 
 def prepare(cfg: DictConfig) -> None:
     """Prepare animated GLB files for training."""
-    from sculpt4d.data.prepare import run
+    from sculpt4d.preparation.run import run
 
     run(cfg)
 

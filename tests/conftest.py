@@ -12,8 +12,8 @@ import torch
 from omegaconf import DictConfig
 
 from sculpt4d.config.overrides import compose_config
-from sculpt4d.data.asset import PrepareSettings
-from sculpt4d.data.prepare import prepare_synthetic
+from sculpt4d.preparation.asset import PrepareSettings
+from sculpt4d.preparation.run import prepare_synthetic
 
 ROOT = Path(__file__).resolve().parents[1]
 NANO_DATA = {

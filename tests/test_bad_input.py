@@ -19,12 +19,13 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from PIL import Image
 
+from sculpt4d.checkpoints.weights import save_weights
 from sculpt4d.cli import clean_errors
-from sculpt4d.data import prepare, store
+from sculpt4d.data import store
 from sculpt4d.evaluation.run import evaluate
 from sculpt4d.generation import export
 from sculpt4d.generation.generate import generate
-from sculpt4d.model.weights import save_weights
+from sculpt4d.preparation import run as prepare
 from sculpt4d.training.run import fit
 
 ROOT = Path(__file__).resolve().parents[1]

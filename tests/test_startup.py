@@ -11,8 +11,8 @@ HEAVY = ("torch", "lightning", "transformers", "wandb", "trimesh", "scipy")
 PREPARE = """
 import sys
 from pathlib import Path
-import sculpt4d.data.executors_worker
-from sculpt4d.data.asset import Job, PrepareSettings, prepare_object
+import sculpt4d.jobs.worker
+from sculpt4d.preparation.asset import Job, PrepareSettings, prepare_object
 settings = PrepareSettings(frames=2, points=32, sharp_points=8, views=1, image_size=16, grid_res=16, front=True)
 prepare_object(Job("rotor_0000", Path(sys.argv[1], "a.glb"), Path(sys.argv[1], "a"), settings, "rotor", made=1))
 """

@@ -19,10 +19,10 @@ from jaxtyping import Bool, Float, Float16, UInt8
 from PIL import Image, UnidentifiedImageError
 
 from sculpt4d.data.arrays import frame_name, read_arrays
-from sculpt4d.data.cameras import Camera, read_transforms, write_transforms
 from sculpt4d.data.drafts import new_draft
 from sculpt4d.data.record import RECORD, Record, read_record
 from sculpt4d.geometry.bounds import Box
+from sculpt4d.render.cameras import Camera, read_transforms, write_transforms
 from sculpt4d.types import Mesh
 
 SURFACE = Path("geo_data/4d_sample_new.npz")

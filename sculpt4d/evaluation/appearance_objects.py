@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from sculpt4d.evaluation.appearance import PERFECT, Judge
-from sculpt4d.evaluation.appearance_draw import Drawing, read_drawn, sides_of
-from sculpt4d.evaluation.appearance_pictures import Pictures, find_pictures, read_view
+from sculpt4d.evaluation.appearance.compare import PERFECT, Judge
+from sculpt4d.evaluation.appearance.draw import Drawing, read_drawn, sides_of
+from sculpt4d.evaluation.appearance.images import Pictures, find_pictures, read_view
 from sculpt4d.evaluation.folders import Measured
 from sculpt4d.evaluation.holdout import write_json
-from sculpt4d.evaluation.layouts import Found, find_motions
+from sculpt4d.evaluation.inputs.layouts import Found, find_motions
 
 Side = Found | Pictures
 

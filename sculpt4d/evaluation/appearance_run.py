@@ -16,20 +16,20 @@ from hydra.utils import instantiate, to_absolute_path
 from omegaconf import DictConfig, OmegaConf
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from sculpt4d.data.executors_progress import shown
 from sculpt4d.data.files import file_digest
-from sculpt4d.evaluation.appearance import DEFINITIONS, PERFECT, Appearance, Judge
-from sculpt4d.evaluation.appearance_draw import Drawing, draw_object
-from sculpt4d.evaluation.appearance_fvd import TOO_FEW, frechet_distance
-from sculpt4d.evaluation.appearance_i3d import SHORTEST
+from sculpt4d.evaluation.appearance.compare import DEFINITIONS, PERFECT, Appearance, Judge
+from sculpt4d.evaluation.appearance.draw import Drawing, draw_object
+from sculpt4d.evaluation.appearance.fvd import TOO_FEW, frechet_distance
+from sculpt4d.evaluation.appearance.i3d import SHORTEST
 from sculpt4d.evaluation.appearance_objects import Looked, compare_object, find_sides, measured
 from sculpt4d.evaluation.folders import UNKNOWN, Measurement, record_of, refuse_nothing, summarize_measured
 from sculpt4d.evaluation.holdout import settings_key, write_json
-from sculpt4d.evaluation.pairing import pair_objects
-from sculpt4d.evaluation.protocol import Protocol
+from sculpt4d.evaluation.inputs.pairing import pair_objects
+from sculpt4d.evaluation.protocols.protocol import Protocol
 from sculpt4d.evaluation.provenance import hardware, versions
 from sculpt4d.evaluation.show import show_folders
 from sculpt4d.evaluation.timing import seconds_per_clip
+from sculpt4d.jobs.progress import shown
 
 log = logging.getLogger(__name__)
 

@@ -11,18 +11,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sculpt4d.data.executors import Executor
-from sculpt4d.data.executors_progress import shown
 from sculpt4d.data.files import file_digest
-from sculpt4d.evaluation.actionbench import ActionBench
-from sculpt4d.evaluation.average import summarize
 from sculpt4d.evaluation.holdout import settings_key, write_json
-from sculpt4d.evaluation.layouts import Found, files_of, find_motions
-from sculpt4d.evaluation.motion import Cloud, Motion, open_frames
-from sculpt4d.evaluation.pairing import pair_objects
-from sculpt4d.evaluation.protocol import Protocol
-from sculpt4d.evaluation.reading import read_motion
+from sculpt4d.evaluation.inputs.layouts import Found, files_of, find_motions
+from sculpt4d.evaluation.inputs.pairing import pair_objects
+from sculpt4d.evaluation.inputs.reading import read_motion
+from sculpt4d.evaluation.metrics.average import summarize
+from sculpt4d.evaluation.metrics.motion import Cloud, Motion, open_frames
+from sculpt4d.evaluation.protocols.actionbench import ActionBench
+from sculpt4d.evaluation.protocols.protocol import Protocol
 from sculpt4d.evaluation.records import kept
+from sculpt4d.jobs.executor import Executor
+from sculpt4d.jobs.progress import shown
 
 FORMAT = 3  # raised when the same files and constants would give other numbers
 UNKNOWN = "no prediction: the folder has no file or subfolder of this name that holds a known layout"

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torchmetrics import Metric
 
 from sculpt4d.data.files import write_text
-from sculpt4d.evaluation.protocol import Judge, Protocol
+from sculpt4d.evaluation.protocols.protocol import Judge, Protocol
 from sculpt4d.evaluation.records import kept
 from sculpt4d.types import Clip, MeshSequence
 

@@ -12,6 +12,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate, to_absolute_path
 from omegaconf import DictConfig, OmegaConf
 
+from sculpt4d.checkpoints.build import find_weights
+from sculpt4d.checkpoints.names import PARTS
 from sculpt4d.data.dataset import ClipSettings, holdout_clips, split_names
 from sculpt4d.data.files import file_digest
 from sculpt4d.data.lock import alone
@@ -19,16 +21,14 @@ from sculpt4d.data.store import read_record
 from sculpt4d.evaluation.appearance_run import evaluate_appearance, measures_appearance
 from sculpt4d.evaluation.folders import measure_folders, record_of, refuse_nothing, summarize_measured
 from sculpt4d.evaluation.holdout import Case, evaluate_cases, write_json
-from sculpt4d.evaluation.metrics import FAILED_CHAMFER
-from sculpt4d.evaluation.nearest import choose
-from sculpt4d.evaluation.protocol import Protocol
+from sculpt4d.evaluation.metrics.geometry import FAILED_CHAMFER
+from sculpt4d.evaluation.metrics.nearest import choose
+from sculpt4d.evaluation.protocols.protocol import Protocol
 from sculpt4d.evaluation.provenance import hardware, tell_replaced, versions
 from sculpt4d.evaluation.show import show, show_folders
 from sculpt4d.evaluation.summary import summarize_results
 from sculpt4d.evaluation.timing import seconds_per_clip
-from sculpt4d.generation.parts import find_weights
 from sculpt4d.generation.pipeline import load_pipeline
-from sculpt4d.model.layout import PARTS
 from sculpt4d.types import Clip, MeshSequence
 
 log = logging.getLogger(__name__)

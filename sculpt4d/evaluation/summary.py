@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sculpt4d.evaluation.average import summarize
 from sculpt4d.evaluation.holdout import Result
+from sculpt4d.evaluation.metrics.average import summarize
 
 
 @dataclass(frozen=True)

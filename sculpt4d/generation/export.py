@@ -16,9 +16,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from sculpt4d.data.gltf_write import vertex_normals, write_sequence
 from sculpt4d.generation.page import write_page
 from sculpt4d.generation.preview import contact_sheet, crop_inputs, preview_frames, render_sequence, write_video
+from sculpt4d.gltf.write import vertex_normals, write_sequence
 from sculpt4d.types import Mesh, MeshSequence
 
 log = logging.getLogger(__name__)

@@ -52,8 +52,8 @@ def generate(cfg: DictConfig) -> Path:
         import torch
 
         from sculpt4d.data.images import compose
-        from sculpt4d.data.recentre import recentre_clip
         from sculpt4d.generation.pipeline import load_pipeline, peak_memory
+        from sculpt4d.generation.recentre import recentre_clip
 
         phases.end("loading libraries")
         if cfg.threads:

@@ -13,11 +13,11 @@ from jaxtyping import Float
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from sculpt4d.checkpoints.build import Progress, build_denoiser, build_vae, find_weights
+from sculpt4d.checkpoints.names import PARTS
 from sculpt4d.flow import clip_noise
-from sculpt4d.generation.parts import Progress, build_denoiser, build_vae, find_weights
 from sculpt4d.generation.surface import DecodedClip, Surface
 from sculpt4d.model.denoiser import Denoiser
-from sculpt4d.model.layout import PARTS
 from sculpt4d.model.vae import ShapeVAE
 from sculpt4d.sampler import Euler
 from sculpt4d.types import Clip, MeshSequence

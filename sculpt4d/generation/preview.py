@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from sculpt4d.data.cameras import front_camera
-from sculpt4d.data.render import render
+from sculpt4d.render.cameras import front_camera
+from sculpt4d.render.embree import render
 from sculpt4d.types import MeshSequence
 
 COLUMNS = 8

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sculpt4d.checkpoints.build import Progress
 from sculpt4d.config.settings import SurfaceSettings
-from sculpt4d.generation.parts import Progress
 from sculpt4d.geometry.isosurface import Extraction, extract, first_cells, sample
 from sculpt4d.geometry.marching import mesh_of
 from sculpt4d.model.field import DecodedShape

@@ -14,7 +14,7 @@ from sculpt4d.model.condition import drop_context
 from sculpt4d.model.denoiser import Denoiser, is_temporal
 from sculpt4d.model.posterior import Posterior
 from sculpt4d.model.vae import ShapeVAE
-from sculpt4d.training.optimise import Optimisation
+from sculpt4d.training.optim import Optimisation
 from sculpt4d.training.steps import step_generator
 from sculpt4d.training.strategies import shard_parts
 from sculpt4d.types import Clip, EncodedClip

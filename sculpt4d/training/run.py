@@ -13,13 +13,13 @@ from hydra.utils import instantiate
 from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from sculpt4d.checkpoints.build import STAGE, base_names, build_denoiser, build_vae, find_weights, temporal_names
+from sculpt4d.checkpoints.names import PARTS
+from sculpt4d.checkpoints.weights import save_weights
 from sculpt4d.config.overrides import compose_config
 from sculpt4d.data.datamodule import ClipDataModule
 from sculpt4d.data.dataset import ClipDataset
 from sculpt4d.data.files import write_json
-from sculpt4d.generation.parts import STAGE, base_names, build_denoiser, build_vae, find_weights, temporal_names
-from sculpt4d.model.layout import PARTS
-from sculpt4d.model.weights import save_weights
 from sculpt4d.training.autoencoder import AutoencoderModule
 from sculpt4d.training.callbacks import LastLosses, TrainedAverage, whole
 from sculpt4d.training.latents import LatentDataset, encode_dataset

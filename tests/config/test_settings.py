@@ -10,16 +10,16 @@ from sculpt4d.attention.backends import BACKENDS
 from sculpt4d.config import settings
 from sculpt4d.config.schema import check_config, uncovered
 from sculpt4d.config.settings import PrepareSettings, Settings
-from sculpt4d.data.exclusions import BENCHMARKS
-from sculpt4d.data.views import RENDERERS
-from sculpt4d.evaluation.appearance import PERFECT
-from sculpt4d.evaluation.nearest import ENGINES
-from sculpt4d.evaluation.protocol import BOXES
+from sculpt4d.evaluation.appearance.compare import PERFECT
+from sculpt4d.evaluation.metrics.nearest import ENGINES
+from sculpt4d.evaluation.protocols.protocol import BOXES
 from sculpt4d.flow import COUPLINGS
 from sculpt4d.generation.background import METHODS
 from sculpt4d.generation.pipeline import BASELINES, PRECISIONS
 from sculpt4d.geometry.marching import EXTRACTORS
 from sculpt4d.geometry.projection import PROJECTIONS
+from sculpt4d.preparation.exclusions import BENCHMARKS
+from sculpt4d.render.views import RENDERERS
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 # of the evaluation's own folder names; of Lightning; of a new pattern

@@ -11,9 +11,9 @@ import pytest
 import trimesh
 
 from sculpt4d.data import drafts, store
-from sculpt4d.data.cameras import choose_cameras
 from sculpt4d.data.record import UNRECORDED
 from sculpt4d.geometry.bounds import Box
+from sculpt4d.render.cameras import choose_cameras
 from sculpt4d.types import Mesh
 
 CAMERAS = choose_cameras(1, True, np.random.default_rng(0))

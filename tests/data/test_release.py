@@ -13,10 +13,12 @@ import trimesh
 from PIL import Image
 from scipy.spatial import cKDTree
 
-from sculpt4d.data import asset, release, store, synthetic
-from sculpt4d.data.asset import Job, PrepareSettings, is_prepared, prepare_object
+from sculpt4d.data import release, store
 from sculpt4d.data.dataset import Choice, ClipSettings, Reader, read_clip, read_truth
 from sculpt4d.geometry.projection import project
+from sculpt4d.preparation import asset
+from sculpt4d.preparation.asset import Job, PrepareSettings, is_prepared, prepare_object
+from sculpt4d.preparation.synthetic import families as synthetic
 
 SMALL = PrepareSettings(frames=3, points=200, sharp_points=64, views=2, image_size=32, grid_res=32)
 

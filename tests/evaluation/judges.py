@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sculpt4d.evaluation.appearance_i3d import BRANCHES, MIXED
+from sculpt4d.evaluation.appearance.i3d import BRANCHES, MIXED
 
 VGG = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)  # torchvision's numbers
 KERNELS = {"b0": 1, "b1a": 1, "b1b": 3, "b2a": 1, "b2b": 3, "b3b": 1}

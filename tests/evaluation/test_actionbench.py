@@ -11,13 +11,13 @@ import pytest
 import torch
 import trimesh
 
-from sculpt4d.data.executors import Serial
-from sculpt4d.data.glb import read_animation
-from sculpt4d.evaluation import affine
-from sculpt4d.evaluation.actionbench import ActionBench, carried, draw
-from sculpt4d.evaluation.affine import Screening, axis_rotations, descend, fit_affine, rotation_from_6d
 from sculpt4d.evaluation.folders import measure_folders
-from sculpt4d.evaluation.motion import Cloud, Motion
+from sculpt4d.evaluation.metrics.motion import Cloud, Motion
+from sculpt4d.evaluation.protocols import affine
+from sculpt4d.evaluation.protocols.actionbench import ActionBench, carried, draw
+from sculpt4d.evaluation.protocols.affine import Screening, axis_rotations, descend, fit_affine, rotation_from_6d
+from sculpt4d.gltf.read import read_animation
+from sculpt4d.jobs.executor import Serial
 from sculpt4d.types import Mesh
 
 SMALL = ActionBench(points=600, alignment_points=150, steps=40, queries=200)

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from sculpt4d.evaluation.affine import axis_rotations
-from sculpt4d.evaluation.alignment import Placement, Rigid, Similarity, best_placement
-from sculpt4d.evaluation.motion import Motion
-from sculpt4d.evaluation.protocol import Protocol, evaluate_sequence, sampling_floor
+from sculpt4d.evaluation.metrics.motion import Motion
+from sculpt4d.evaluation.protocols.affine import axis_rotations
+from sculpt4d.evaluation.protocols.alignment import Placement, Rigid, Similarity, best_placement
+from sculpt4d.evaluation.protocols.protocol import Protocol, evaluate_sequence, sampling_floor
 from sculpt4d.types import Mesh
 
 ALIGNED = Protocol(

@@ -12,20 +12,20 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig
 from PIL import Image
 
-from sculpt4d.data.cameras import front_camera, ring_cameras, write_transforms
 from sculpt4d.evaluation import appearance_objects
-from sculpt4d.evaluation.appearance import Appearance
-from sculpt4d.evaluation.appearance_draw import OUTSIDE, draw_motion, place
-from sculpt4d.evaluation.appearance_pictures import cropped, find_pictures, on_white, read_view
-from sculpt4d.evaluation.layouts import find_motions
-from sculpt4d.evaluation.motion import Motion
-from sculpt4d.evaluation.protocol import Protocol
-from sculpt4d.evaluation.reading import read_motion
+from sculpt4d.evaluation.appearance.compare import Appearance
+from sculpt4d.evaluation.appearance.draw import OUTSIDE, draw_motion, place
+from sculpt4d.evaluation.appearance.images import cropped, find_pictures, on_white, read_view
+from sculpt4d.evaluation.inputs.layouts import find_motions
+from sculpt4d.evaluation.inputs.reading import read_motion
+from sculpt4d.evaluation.metrics.motion import Motion
+from sculpt4d.evaluation.protocols.protocol import Protocol
 from sculpt4d.evaluation.report import read_row, report, table
 from sculpt4d.evaluation.run import evaluate
 from sculpt4d.generation.export import write_obj
 from sculpt4d.generation.preview import write_video
 from sculpt4d.geometry.bounds import Box
+from sculpt4d.render.cameras import front_camera, ring_cameras, write_transforms
 from sculpt4d.types import Mesh
 
 from . import judges

@@ -15,13 +15,13 @@ from scipy.linalg import sqrtm
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sculpt4d.evaluation import appearance_networks
-from sculpt4d.evaluation.appearance_clip import load_clip, similarity
-from sculpt4d.evaluation.appearance_dreamsim import distance, dreamsim_files, load_dreamsim
-from sculpt4d.evaluation.appearance_fvd import frechet_distance
-from sculpt4d.evaluation.appearance_i3d import load_i3d, padded
-from sculpt4d.evaluation.appearance_lpips import load_lpips, shipped_heads
-from sculpt4d.evaluation.appearance_pictures import resized, resized_exactly
+from sculpt4d.evaluation.appearance import networks as appearance_networks
+from sculpt4d.evaluation.appearance.clip import load_clip, similarity
+from sculpt4d.evaluation.appearance.dreamsim import distance, dreamsim_files, load_dreamsim
+from sculpt4d.evaluation.appearance.fvd import frechet_distance
+from sculpt4d.evaluation.appearance.i3d import load_i3d, padded
+from sculpt4d.evaluation.appearance.images import resized, resized_exactly
+from sculpt4d.evaluation.appearance.lpips import load_lpips, shipped_heads
 
 from . import judges
 
@@ -108,8 +108,8 @@ def test_old_files_of_clip_are_read_as_well(tmp_path: Path) -> None:
 def test_the_towers_of_dreamsim_equal_those_of_transformers() -> None:
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-    from sculpt4d.evaluation.appearance_networks import filled
-    from sculpt4d.evaluation.appearance_vit import VisionTransformer
+    from sculpt4d.evaluation.appearance.networks import filled
+    from sculpt4d.evaluation.appearance.vit import VisionTransformer
 
     tensors = judges.tower_tensors(5, clip=True)
     tensors["patch_embed.proj.bias"] = torch.zeros(judges.HIDDEN)  # CLIP has none
@@ -237,7 +237,7 @@ def test_i3d_equals_the_layers_written_out(epsilon: float, tmp_path: Path) -> No
 
 
 def test_full_size_i3d_has_the_published_layout() -> None:
-    from sculpt4d.evaluation.appearance_i3d import BRANCHES, CONVOLUTIONS, MIXED, I3d
+    from sculpt4d.evaluation.appearance.i3d import BRANCHES, CONVOLUTIONS, MIXED, I3d
 
     # Carreira and Zisserman's table: branches of the nine blocks
     widths = {

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from sculpt4d.evaluation.alignment import Similarity
 from sculpt4d.evaluation.holdout import Case, evaluate_cases, write_json
-from sculpt4d.evaluation.protocol import Protocol
+from sculpt4d.evaluation.protocols.alignment import Similarity
+from sculpt4d.evaluation.protocols.protocol import Protocol
 from sculpt4d.evaluation.summary import summarize_results
 from sculpt4d.types import Clip, Mesh, MeshSequence
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import trimesh
 
-from sculpt4d.evaluation import metrics
-from sculpt4d.evaluation.coarsen import coarsen
-from sculpt4d.evaluation.metrics import Surface, chamfer, pair_frames
-from sculpt4d.evaluation.motion import open_frames
+from sculpt4d.evaluation.metrics import geometry as metrics
+from sculpt4d.evaluation.metrics.coarsen import coarsen
+from sculpt4d.evaluation.metrics.geometry import Surface, chamfer, pair_frames
+from sculpt4d.evaluation.metrics.motion import open_frames
 from sculpt4d.geometry.occupancy import occupancy
 from sculpt4d.types import Mesh
 

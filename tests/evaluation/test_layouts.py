@@ -8,9 +8,9 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-from sculpt4d.evaluation.layouts import files_of, find_motion, find_motions, natural
-from sculpt4d.evaluation.motion import Cloud
-from sculpt4d.evaluation.reading import read_frame, read_motion
+from sculpt4d.evaluation.inputs.layouts import files_of, find_motion, find_motions, natural
+from sculpt4d.evaluation.inputs.reading import read_frame, read_motion
+from sculpt4d.evaluation.metrics.motion import Cloud
 from sculpt4d.types import Mesh
 
 FRAMES = 11  # of written.rising: two digits, frame_10 comes after frame_2

@@ -7,9 +7,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from sculpt4d.data.executors import Serial
 from sculpt4d.evaluation.folders import measure_folders
-from sculpt4d.evaluation.protocol import Protocol
+from sculpt4d.evaluation.protocols.protocol import Protocol
+from sculpt4d.jobs.executor import Serial
 from sculpt4d.types import Mesh
 
 RAW = Protocol(name="none", points=1500, resolution=16, box="none")

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from sculpt4d.evaluation.average import summarize
-from sculpt4d.evaluation.metrics import (
+from sculpt4d.evaluation.metrics.average import summarize
+from sculpt4d.evaluation.metrics.geometry import (
     FAILED_CHAMFER,
     Chamfer,
     FScore,

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from sculpt4d import optional
-from sculpt4d.evaluation import nearest
-from sculpt4d.evaluation.actionbench import ActionBench
-from sculpt4d.evaluation.nearest import ENGINES, choose, plant
-from sculpt4d.evaluation.protocol import Protocol
+from sculpt4d.evaluation.metrics import nearest
+from sculpt4d.evaluation.metrics.nearest import ENGINES, choose, plant
+from sculpt4d.evaluation.protocols.actionbench import ActionBench
+from sculpt4d.evaluation.protocols.protocol import Protocol
 
 
 def knn_points(points: torch.Tensor, among: torch.Tensor, K: int) -> SimpleNamespace:

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from sculpt4d.evaluation.alignment import Rigid
-from sculpt4d.evaluation.motion import Cloud, Motion
-from sculpt4d.evaluation.protocol import LENGTHS, Judge, Protocol, clip_box, evaluate_sequence, sampling_floor
+from sculpt4d.evaluation.metrics.motion import Cloud, Motion
+from sculpt4d.evaluation.protocols.alignment import Rigid
+from sculpt4d.evaluation.protocols.protocol import LENGTHS, Judge, Protocol, clip_box, evaluate_sequence, sampling_floor
 from sculpt4d.types import Mesh, MeshSequence
 
 SMALL = Protocol(points=2000, resolution=32)

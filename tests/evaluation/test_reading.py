@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import trimesh
 
-from sculpt4d.evaluation.layouts import find_motion
-from sculpt4d.evaluation.motion import Cloud
-from sculpt4d.evaluation.reading import read_frame, read_motion
-from sculpt4d.evaluation.splats import VISIBLE
+from sculpt4d.evaluation.inputs.layouts import find_motion
+from sculpt4d.evaluation.inputs.reading import read_frame, read_motion
+from sculpt4d.evaluation.inputs.splats import VISIBLE
+from sculpt4d.evaluation.metrics.motion import Cloud
 from sculpt4d.types import Mesh
 
 PLY = "ply\nformat ascii 1.0\nelement vertex 2\nproperty float x\nproperty float y\nproperty float z\nend_header\n"

@@ -11,10 +11,10 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+from sculpt4d.checkpoints.weights import save_weights
 from sculpt4d.data import store
 from sculpt4d.evaluation import run
 from sculpt4d.evaluation.report import read_row
-from sculpt4d.model.weights import save_weights
 from sculpt4d.types import Clip, MeshSequence
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sculpt4d.evaluation.layouts import Found, find_motion, find_motions
-from sculpt4d.evaluation.reading import read_motion
+from sculpt4d.evaluation.inputs.layouts import Found, find_motion, find_motions
+from sculpt4d.evaluation.inputs.reading import read_motion
 
 TRIANGLE = "v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n"
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from sculpt4d.evaluation.stability import OF_SOLIDS, follow, jitter, measure, stability
+from sculpt4d.evaluation.metrics.stability import OF_SOLIDS, follow, jitter, measure, stability
 from sculpt4d.types import Mesh
 
 

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from sculpt4d.evaluation.metrics import FAILED_CHAMFER, draw_points
-from sculpt4d.evaluation.temporal import constancy
+from sculpt4d.evaluation.metrics.geometry import FAILED_CHAMFER, draw_points
+from sculpt4d.evaluation.metrics.temporal import constancy
 
 
 def test_equal_motion_costs_nothing_and_a_frozen_prediction_what_the_truth_moves(shapes: SimpleNamespace) -> None:

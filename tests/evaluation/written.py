@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import trimesh
 
-from sculpt4d.data.gltf_write import Node, Primitive, Scene, write_scene, write_sequence
-from sculpt4d.data.keyframes import Track
 from sculpt4d.generation.export import write_obj
+from sculpt4d.gltf.keyframes import Track
+from sculpt4d.gltf.write import Node, Primitive, Scene, write_scene, write_sequence
 from sculpt4d.types import Mesh
 
 FRAMES = 11  # two digits: frame_10 comes after frame_2

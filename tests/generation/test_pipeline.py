@@ -8,10 +8,10 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
-from sculpt4d.generation.parts import base_names, build_denoiser, build_vae, find_weights, temporal_names
+from sculpt4d.checkpoints.build import base_names, build_denoiser, build_vae, find_weights, temporal_names
+from sculpt4d.checkpoints.weights import save_weights
 from sculpt4d.generation.pipeline import Pipeline, load_pipeline
 from sculpt4d.generation.surface import DecodedClip
-from sculpt4d.model.weights import save_weights
 from sculpt4d.types import Clip, MeshSequence
 
 Configure = Callable[..., DictConfig]

@@ -4,8 +4,8 @@ import re
 
 from torch import Tensor
 
+from sculpt4d.checkpoints.released import denoiser_arguments, natural_rows, reference_rows, vae_arguments
 from sculpt4d.model.denoiser import Denoiser
-from sculpt4d.model.reference import denoiser_arguments, natural_rows, reference_rows, vae_arguments
 from sculpt4d.model.vae import ShapeVAE
 
 from .folder import config, entry, tensors

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from sculpt4d.checkpoints.released import dino_name
 from sculpt4d.model.condition import DinoConditioner, drop_context
-from sculpt4d.model.reference import dino_name
 
 from .folder import MODULE, config, entry, gap, instances, same, tensors
 

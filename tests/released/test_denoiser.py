@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from sculpt4d.checkpoints.released import conditioner_arguments, denoiser_arguments, old_dino_name, vae_arguments
 from sculpt4d.model.condition import DinoConditioner
 from sculpt4d.model.denoiser import Denoiser
 from sculpt4d.model.moe import balance_term
-from sculpt4d.model.reference import conditioner_arguments, denoiser_arguments, old_dino_name, vae_arguments
 from sculpt4d.model.vae import ShapeVAE
 
 from .folder import GRADIENT, MODULE, gap, instances, numbers, tensors

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from sculpt4d.data.recentre import BORDER, Picture, View, inference_view, recentre, recentre_clip, training_crop
-from sculpt4d.data.recentre import training_view as resize_training_crop
+from sculpt4d.generation.recentre import BORDER, Picture, View, inference_view, recentre, recentre_clip, training_crop
+from sculpt4d.generation.recentre import training_view as resize_training_crop
 
 from .folder import FEATURE, FOLDER, config, gap, listed, same, tensors
 

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from sculpt4d.model.denoiser import is_temporal
 from sculpt4d.training.module import FlowModule
-from sculpt4d.training.optimise import Optimisation
+from sculpt4d.training.optim import Optimisation
 from sculpt4d.training.resume import TrainedOnly
 from sculpt4d.training.run import build_module
 from sculpt4d.types import EncodedClip

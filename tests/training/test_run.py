@@ -16,7 +16,7 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from omegaconf import DictConfig
 from safetensors.torch import load_file, save_file
 
-from sculpt4d.model.stored import description
+from sculpt4d.checkpoints.stored import description
 from sculpt4d.training.run import fit
 
 pytestmark = pytest.mark.slow

@@ -1,0 +1,137 @@
+"""What lies at a path or hub address: Hunyuan3D-2.1, Sculpt4D, DINOv2 or our own weights, sorted by part.
+
+python -m sculpt4d.checkpoints.locate inspect PATH; python -m sculpt4d.checkpoints.locate convert PATH OUTPUT
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sculpt4d.checkpoints.hub import is_hub, resolve
+from sculpt4d.checkpoints.names import PARTS, Layout, Part, compact, foreign_layout, own_layout
+from sculpt4d.checkpoints.stored import description, stored_tensors
+from sculpt4d.checkpoints.weights import DESCRIPTION
+
+OWN = ("vae", "base", "temporal")  # stages, and the stems of the files that training exports
+FOLDERS = ("hunyuan3d-dit-v2-1", "blockmask_bf16", "hunyuan3d-vae-v2-1")  # of the public repositories
+FILES = ("model.fp16.safetensors", "model.fp16.ckpt", "model.safetensors", "pytorch_model.bin", "model.ckpt")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What lies at `location`, by part; nothing but headers has been read."""
+
+    location: str
+    files: tuple[Path, ...]
+    layout: Layout
+    settings: Mapping[str, Mapping[str, Any]]  # of a config.yaml beside it: the reference's arguments, by part
+
+    @property
+    def kind(self) -> str:
+        """In words."""
+        parts = self.layout.parts
+        if any(part.description for part in parts.values()):
+            return "sculpt4d weights"
+        if "temporal" in parts:
+            return "4D denoiser with temporal layers (as Sculpt4D's)"
+        if {"denoiser", "vae"} <= parts.keys():
+            return "3D denoiser and autoencoder (as Hunyuan3D-2.1's)"
+        single = {"vae": "ShapeVAE", "conditioner": "DINOv2", "denoiser": "3D denoiser (as Hunyuan3D-2.1's)"}
+        return single[next(iter(parts))] if parts else "nothing that this project knows"
+
+
+def open_checkpoint(location: str | Path, offline: bool = False) -> Checkpoint:
+    """The checkpoint at a path or hf:// address (file, shard index, or folder in one of the known layouts).
+
+    Raises FileNotFoundError or ValueError naming the file, what is wrong with it and what to do.
+    """
+    path = resolve(str(location), offline) if is_hub(str(location)) else Path(location).expanduser()
+    if not path.exists():
+        raise FileNotFoundError(f"checkpoint {path} is missing: check the path, or give hf://owner/repository")
+    files = weight_files(path) if path.is_dir() else (path,)
+    layouts = [_layout(file) for file in files]
+    merged: dict[str, Part] = {}
+    for layout in layouts:
+        merged |= layout.parts
+    unknown = tuple(name for layout in layouts for name in layout.unknown)
+    aside = tuple(name for layout in layouts for name in layout.aside)
+    prefixes = {part: prefix for layout in layouts for part, prefix in layout.prefixes.items()}
+    settings = {part: said for file in files for part, said in _settings(file.with_name("config.yaml")).items()}
+    return Checkpoint(str(location), files, Layout(merged, unknown, aside, prefixes), settings)
+
+
+def _settings(path: Path) -> dict[str, Mapping[str, Any]]:
+    """What the reference's config.yaml says of its networks (base spec 6); {} where there is none."""
+    if not path.is_file():
+        return {}
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no YAML ({error}): fetch it again, or remove it") from error
+    sections = {"denoiser": "model", "vae": "vae"}
+    found = content if isinstance(content, Mapping) else {}
+    if "params" in found:  # of the autoencoder alone
+        found = {"vae": found}
+    named = {part: found.get(section) for part, section in sections.items()}
+    return {part: said["params"] for part, said in named.items() if isinstance(said, Mapping) and "params" in said}
+
+
+def weight_files(folder: Path) -> tuple[Path, ...]:
+    """The files that make up the checkpoint in a folder: our stages, a shard index, or a single file.
+
+    Looked for in the folder, then in the subfolders that the public repositories use.
+    """
+    found = []
+    for stage in OWN:
+        for candidate in (folder / f"{stage}.safetensors", folder / stage / f"{stage}.safetensors"):
+            if candidate.is_file():
+                found.append(candidate)
+                break
+    if found:
+        return tuple(found)
+    indices = sorted(folder.glob("*.index.json"))
+    singles = [folder / name for name in FILES if (folder / name).is_file()]
+    others = sorted(
+        path for path in folder.glob("*") if path.suffix in (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
+    )
+    for candidates in (indices, singles[:1], others):
+        if len(candidates) == 1:
+            return (candidates[0],)
+        if candidates:
+            names = ", ".join(path.name for path in candidates)
+            raise ValueError(f"{folder} holds several checkpoints ({names}): give the path of one of them")
+    for name in FOLDERS:
+        if (folder / name).is_dir():
+            return weight_files(folder / name)
+    raise FileNotFoundError(
+        f"{folder} holds no weights: no vae, base or temporal.safetensors of a training run, no *.index.json, no "
+        f"{', '.join(FILES)}, and none of the folders {', '.join(FOLDERS)}"
+    )
+
+
+def _layout(file: Path) -> Layout:
+    stored = stored_tensors(file)
+    text = description(file).get(DESCRIPTION) if file.suffix != ".json" else None
+    try:
+        return foreign_layout(stored) if text is None else own_layout(stored, json.loads(text))
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
+
+
+def refuse_unknown(checkpoint: Checkpoint) -> None:
+    """ValueError when the file holds tensors that belong to no part."""
+    if checkpoint.layout.unknown:
+        raise ValueError(
+            f"{checkpoint.location} holds tensors that belong to no part ({', '.join(PARTS)}): "
+            f"{compact(checkpoint.layout.unknown)}. It is not one of the layouts this project reads"
+        )
+
+
+if __name__ == "__main__":
+    from sculpt4d.checkpoints.__main__ import main
+
+    main()

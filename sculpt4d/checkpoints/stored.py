@@ -1,0 +1,179 @@
+"""Tensors that lie in files: listed from headers alone, read on demand, nothing executed."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path, PureWindowsPath
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from sculpt4d.checkpoints.formats import Format, check_archive, explained, file_format
+
+# The names of the safetensors header. Its types below a byte (F4, F6) have no torch type of the same shape.
+DTYPES = {
+    **{"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16},
+    **{"F8_E4M3": torch.float8_e4m3fn, "F8_E4M3FNUZ": torch.float8_e4m3fnuz, "F8_E8M0": torch.float8_e8m0fnu},
+    **{"F8_E5M2": torch.float8_e5m2, "F8_E5M2FNUZ": torch.float8_e5m2fnuz, "C64": torch.complex64},
+    **{"I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "BOOL": torch.bool},
+    **{"U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "U8": torch.uint8},
+}
+DEPTH = 16  # of nested dictionaries: a pickle can put one into itself
+
+
+class Stored(NamedTuple):
+    """A tensor that still lies in its file."""
+
+    file: Path  # the shard that holds it
+    name: str  # inside the file; names of nested dictionaries are joined by dots
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+    @property
+    def bytes(self) -> int:
+        """Size of its values, whatever the file spends on them."""
+        return torch.Size(self.shape).numel() * self.dtype.itemsize
+
+
+def stored_tensors(path: Path) -> dict[str, Stored]:
+    """Every tensor of a weights file, or of the shards that an index names, by its dotted name.
+
+    Weights files are safetensors and what torch.save writes (zip archives, and the pickles of old versions, which are
+    read whole); an index is JSON with a `weight_map`. The content decides, not the extension. What a torch file holds
+    besides tensors and dictionaries of tensors is left out.
+    Raises FileNotFoundError or ValueError that says what the file is instead.
+    """
+    kind = file_format(path)
+    listed = _of_shards(path) if kind == "index" else _of_file(path, kind)
+    if not listed:
+        raise ValueError(f"{path} holds no tensors: give the file with the model's weights")
+    return listed
+
+
+def read(wanted: Sequence[Stored], window: int = 256 << 20) -> Iterator[Tensor]:
+    """The tensors in the order asked for, each a contiguous copy of its own on the CPU.
+
+    Pages of a mapped file count as resident memory, so a file is closed and opened again after `window` bytes, and when
+    the next tensor lies in another one. An old torch file cannot be mapped and stays in memory while it is read.
+    Raises ValueError if a file is no longer what was listed.
+    """
+    file, get, left = None, None, 0
+    for stored in wanted:
+        if get is None or stored.file != file or left <= 0:
+            get = None  # drops the old mapping before the next one
+            kind = file_format(stored.file)
+            file, get, left = stored.file, _opened(stored.file, kind), window
+        if kind != "old torch":
+            left -= stored.bytes
+        yield _copied(get, stored)  # not bound to a name here: a view would keep the mapping
+
+
+def description(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file; empty for files of other formats. Raises as `stored_tensors` does."""
+    if file_format(path) != "safetensors":
+        return {}
+    with explained(path), safe_open(path, framework="pt") as file:
+        return file.metadata() or {}
+
+
+def _of_shards(path: Path) -> dict[str, Stored]:
+    """What an index names, each tensor found in the header of its shard."""
+    try:
+        index = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not readable JSON ({error}): fetch the index again") from error
+    names = index.get("weight_map")
+    if not isinstance(names, dict) or not names:
+        raise ValueError(f"{path} has no weight_map from tensors to shards: give a *.index.json, or a weights file")
+    held = {}
+    for name, shard in names.items():
+        if not isinstance(shard, str):
+            raise ValueError(f"{path} gives {shard!r} as the shard of {name}, not a file name: fetch the index again")
+        if shard not in held:
+            held[shard] = _of_shard(path, shard)
+    lacking = [(name, shard) for name, shard in names.items() if name not in held[shard]]
+    if lacking:
+        name, shard = lacking[0]
+        raise ValueError(
+            f"{path} names {len(lacking)} tensors that their shards lack, the first {name} in {shard}: index and "
+            "shards are not of one release, fetch all of them again"
+        )
+    return {name: held[shard][name] for name, shard in names.items()}
+
+
+def _of_shard(index: Path, shard: str) -> dict[str, Stored]:
+    """All tensors of a shard. Symbolic links are followed, as download caches lay shards out so."""
+    where = PureWindowsPath(shard)  # knows both slashes and drives
+    if where.anchor or ".." in where.parts:
+        raise ValueError(f"{index} names the shard {shard!r} outside its folder: shards lie beside their index")
+    path = index.parent / shard
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing, {index} names it: fetch every shard of the index")
+    kind = file_format(path)
+    if kind == "index":
+        raise ValueError(f"{path} is JSON, but {index} names it as a shard: fetch the shard itself")
+    return _of_file(path, kind)
+
+
+def _of_file(path: Path, kind: Format) -> dict[str, Stored]:
+    if kind != "safetensors":
+        return {
+            name: Stored(path, name, tuple(value.shape), value.dtype) for name, value in _loaded(path, kind).items()
+        }
+    with explained(path), safe_open(path, framework="pt") as file:
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        types = {name: piece.get_dtype() for name, piece in slices.items()}
+        shapes = {name: tuple(piece.get_shape()) for name, piece in slices.items()}
+    for name, dtype in types.items():
+        if dtype not in DTYPES:
+            raise ValueError(f"{path} stores {name} as {dtype}, which is not read: convert it to one of {[*DTYPES]}")
+    return {name: Stored(path, name, shapes[name], DTYPES[dtype]) for name, dtype in types.items()}
+
+
+def _opened(path: Path, kind: Format) -> Callable[[str], Tensor]:
+    """Gives tensors of a file by their names, as views that keep the file open."""
+    if kind != "safetensors":
+        return _loaded(path, kind).__getitem__
+    with explained(path):
+        return safe_open(path, framework="pt").get_tensor
+
+
+def _copied(get: Callable[[str], Tensor], stored: Stored) -> Tensor:
+    try:
+        held = get(stored.name)
+    except (KeyError, SafetensorError) as error:
+        raise ValueError(f"{stored.file} no longer holds {stored.name}: it changed, start again") from error
+    if (held.shape, held.dtype) != (stored.shape, stored.dtype):
+        raise ValueError(f"{stored.file} no longer holds the {stored.name} that was listed: it changed, start again")
+    return held.clone(memory_format=torch.contiguous_format)
+
+
+def _loaded(path: Path, kind: Format) -> dict[str, Tensor]:
+    """The tensors of a torch file: views of the mapped file, or the values themselves if it is an old one."""
+    if kind == "torch":
+        check_archive(path)
+    with explained(path), path.open("rb") as file:
+        # torch.load takes every path of this ending for a safetensors file, and maps nothing but paths.
+        name = f"/dev/fd/{file.fileno()}" if path.suffix == ".safetensors" else path
+        content = torch.load(name, weights_only=True, mmap=kind == "torch", map_location="cpu")
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds one {type(content).__name__}, not named tensors: save a state dictionary")
+    tensors: dict[str, Tensor] = {}
+    for name, value in _flat(path, content):
+        if name in tensors:
+            raise ValueError(f"{path} holds two tensors that are both called {name}: rename one of them")
+        if value.layout != torch.strided or value.is_nested or value.is_meta:
+            raise ValueError(f"{path} holds no plain values for {name}: save it as a dense tensor of a real device")
+        tensors[name] = value.detach()
+    return tensors
+
+
+def _flat(path: Path, content: Mapping[Any, Any], prefix: str = "", depth: int = 1) -> Iterator[tuple[str, Tensor]]:
+    if depth > DEPTH:
+        raise ValueError(f"{path} nests dictionaries deeper than {DEPTH}: save a flat state dictionary")
+    for key, value in content.items():
+        if isinstance(value, Tensor):
+            yield f"{prefix}{key}", value
+        elif isinstance(value, dict):
+            yield from _flat(path, value, f"{prefix}{key}.", depth + 1)

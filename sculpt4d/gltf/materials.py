@@ -1,0 +1,125 @@
+"""How a glTF file looks: base colours, vertex colours and base colour textures, of every corner of every face."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Float32, Int, Shaped
+
+from sculpt4d.gltf.document import GltfFile
+from sculpt4d.gltf.images import CLAMP, MIRROR, Pictures
+from sculpt4d.gltf.primitives import Part
+from sculpt4d.types import Appearance
+
+GREY = 0.35  # linear; shown where the file names no material
+WHITE = (1.0, 1.0, 1.0, 1.0)
+GLOSS = "KHR_materials_pbrSpecularGlossiness"  # the older description of a surface: diffuse is its base colour
+
+
+def srgb_to_linear(color: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
+    """Colours of pictures and of this project are sRGB, glTF factors are linear light."""
+    color = np.asarray(color, np.float64)
+    return np.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
+
+
+def linear_to_srgb(color: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
+    """The inverse of `srgb_to_linear`, after clipping to [0, 1]."""
+    color = np.clip(np.asarray(color, np.float64), 0.0, 1.0)
+    return np.where(color <= 0.0031308, 12.92 * color, 1.055 * color ** (1 / 2.4) - 0.055)
+
+
+class Paint(NamedTuple):
+    """What a material says of base colour: factor (linear), and the texture's glTF entry."""
+
+    factor: tuple[float, ...]
+    texture: dict[str, Any] | None
+
+
+def read_appearance(
+    file: GltfFile, parts: Sequence[Part]
+) -> tuple[Appearance, Float32[np.ndarray, "f 3"], tuple[str, ...]]:
+    """The look of all parts' faces, one part after the other, each face's mean colour, and notes on what is missing.
+
+    Texture coordinates are made so that pictures repeat: clamped ones are pulled in, mirrored pictures doubled.
+    """
+    pictures = Pictures(file)
+    colors, places, rows, means = [], [], [], []
+    for part in parts:
+        with file.reading(f"material {part.material}"):
+            paint = _paint(file, part.material)
+            linear = _corner_colors(part, paint)
+            row, place = _textured(file, part, paint, pictures)
+        colors.append(linear_to_srgb(linear).astype(np.float32))
+        places.append(place.astype(np.float32))
+        rows.append(np.full(len(part.faces), row))
+        mean = linear.mean(axis=1)
+        if row >= 0:
+            mean *= srgb_to_linear(_texels(pictures.found[row], place.mean(axis=1)) / 255.0)
+        means.append(linear_to_srgb(mean).astype(np.float32))
+    appearance = Appearance(np.concatenate(colors), np.concatenate(places), np.concatenate(rows), tuple(pictures.found))
+    return appearance, np.concatenate(means), tuple(pictures.notes)
+
+
+def _paint(file: GltfFile, material: int | None) -> Paint:
+    if material is None:
+        return Paint(WHITE, None)
+    described = file.item("materials", material)
+    surface = described.get("pbrMetallicRoughness", {})
+    gloss = described.get("extensions", {}).get(GLOSS)
+    if gloss is not None:
+        return Paint(gloss.get("diffuseFactor", WHITE), gloss.get("diffuseTexture"))
+    return Paint(surface.get("baseColorFactor", WHITE), surface.get("baseColorTexture"))
+
+
+def _corner_colors(part: Part, paint: Paint) -> Float[np.ndarray, "f 3 3"]:
+    """Linear light."""
+    factor = np.nan_to_num(np.array(paint.factor[:3], np.float64).reshape(3))
+    painted = part.attributes.get("COLOR_0")
+    if painted is None:
+        return np.tile(factor if part.material is not None else GREY * factor, (len(part.faces), 3, 1))
+    if painted.shape[1] not in (3, 4):
+        raise ValueError(f"vertex colours have {painted.shape[1]} channels, not 3 or 4")
+    scale = np.iinfo(painted.dtype.name).max if painted.dtype.kind in "iu" else 1.0  # integers not marked as shares
+    return np.nan_to_num(painted[:, :3] / scale)[part.faces] * factor
+
+
+def _textured(file: GltfFile, part: Part, paint: Paint, pictures: Pictures) -> tuple[int, Float[np.ndarray, "f 3 2"]]:
+    """Row of the picture (-1: none) and its coordinates at every corner."""
+    nothing = np.zeros((len(part.faces), 3, 2))
+    if paint.texture is None:
+        return -1, nothing
+    transform = paint.texture.get("extensions", {}).get("KHR_texture_transform", {})
+    number = transform.get("texCoord", paint.texture.get("texCoord", 0))
+    coordinates = part.attributes.get(f"TEXCOORD_{number}")
+    if coordinates is None:
+        return -1, nothing
+    if coordinates.shape[1] != 2:
+        raise ValueError(f"texture coordinates have {coordinates.shape[1]} columns, not 2")
+    row, wraps = pictures.row(paint.texture["index"])
+    if row < 0:
+        return -1, nothing
+    place = np.nan_to_num(_transformed(coordinates.astype(np.float64), transform))[part.faces]
+    height, width = pictures.found[row].shape[:2]
+    for axis, (wrap, size) in enumerate(zip(wraps, (width, height), strict=True)):
+        if wrap == CLAMP:  # half a pixel inside, so that no interpolation reaches across the border
+            place[..., axis] = place[..., axis].clip(0.5 / size, 1 - 0.5 / size)
+        elif wrap == MIRROR:
+            place[..., axis] /= 2
+    return row, place
+
+
+def _transformed(coordinates: Float[np.ndarray, "v 2"], transform: dict[str, Any]) -> Float[np.ndarray, "v 2"]:
+    """KHR_texture_transform: scale, then turn counter-clockwise as seen on the picture (v points down), then shift."""
+    if not transform:
+        return coordinates
+    u, v = (coordinates * np.array(transform.get("scale", (1.0, 1.0)), np.float64).reshape(2)).T
+    angle = float(transform.get("rotation", 0.0))
+    turned = np.stack([np.cos(angle) * u + np.sin(angle) * v, np.cos(angle) * v - np.sin(angle) * u], axis=1)
+    return turned + np.array(transform.get("offset", (0.0, 0.0)), np.float64).reshape(2)
+
+
+def _texels(picture: Shaped[np.ndarray, "h w 3"], place: Float[np.ndarray, "n 2"]) -> Int[np.ndarray, "n 3"]:
+    height, width = picture.shape[:2]
+    column = np.minimum((place[:, 0] % 1.0 * width).astype(int), width - 1)
+    row = np.minimum((place[:, 1] % 1.0 * height).astype(int), height - 1)
+    return picture[row, column].astype(int)

@@ -1,0 +1,219 @@
+"""Many animated assets to a data folder, side by side and resumable, with a report of what was left out and why."""
+
+import dataclasses
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from sculpt4d.data import release, store
+from sculpt4d.data.drafts import sweep_drafts
+from sculpt4d.data.files import write_json
+from sculpt4d.data.split import fitting, write_split
+from sculpt4d.jobs.executor import Executor
+from sculpt4d.jobs.pool import local
+from sculpt4d.jobs.progress import shown
+from sculpt4d.preparation import filter as selection
+from sculpt4d.preparation import objaverse
+from sculpt4d.preparation.ablation import refuse_other_sampling
+from sculpt4d.preparation.asset import Job, PrepareSettings, is_prepared, prepare_object
+from sculpt4d.preparation.filter import Motion, Selection, check_motion, check_origin, check_size
+from sculpt4d.preparation.report import Report, write_reports
+from sculpt4d.preparation.sources import Asset, Found, find, find_files, named_assets
+from sculpt4d.preparation.synthetic import families as synthetic
+from sculpt4d.preparation.verify import run as verify
+
+log = logging.getLogger(__name__)
+
+
+def prepare_synthetic(
+    root: Path | str,
+    clips: int,
+    holdout: int,
+    settings: PrepareSettings,
+    workers: int | None = None,
+    seed: int = 0,
+) -> Report:
+    """Makes and prepares the synthetic set in `root`; complete objects are kept, so that it can be stopped and resumed.
+
+    Writes split.json ({"train", "holdout"}: names, "families": name to family) and report.json.
+    """
+    root = Path(root)
+    planned = synthetic.plan(clips, holdout, seed)
+    jobs = [
+        Job(item.name, root / "glb" / f"{item.name}.glb", root / item.name, settings, item.family, made=item.seed)
+        for item in planned
+    ]
+    report = prepare_all(jobs, root, local(workers))
+    good = [item for item in planned if item.name not in report.failed]
+    split: dict[str, object] = {
+        part: [item.name for item in good if item.split == part] for part in ("train", "holdout")
+    }
+    write_json(root / "split.json", split | {"families": {item.name: item.family for item in good}})
+    return report
+
+
+def prepare_files(
+    paths: Sequence[Path], root: Path, settings: PrepareSettings, executor: Executor, clip: str | int | None = None
+) -> Report:
+    """Prepares files from outside, each into root/<stem>, whatever they hold; see `named_assets` for equal stems."""
+    return prepare_all(plan(named_assets(paths), root, settings, clip=clip), root, executor)
+
+
+def plan(
+    assets: Sequence[Asset],
+    root: Path,
+    settings: PrepareSettings,
+    mode: str = "export",
+    clip: str | int | None = None,
+    chosen: Selection | None = None,
+) -> list[Job]:
+    """A job for every asset. Of finished renders the settings are those they were made with."""
+    jobs = []
+    for asset in assets:
+        folder = root / asset.name
+        renders = {"export": None, "hybrid": folder, "render": asset.path}[mode]
+        own = settings
+        if renders is not None and release.is_rendered(renders):
+            views = max(store.view_count(renders), 1)
+            own = dataclasses.replace(settings, frames=store.frame_count(renders), views=views)
+        jobs.append(Job(asset.name, asset.path, folder, own, "", clip, None, mode, asset.uid, asset.licence, chosen))
+    return jobs
+
+
+def prepare_folder(
+    root: Path | str, source: str | None, settings: PrepareSettings, holdout_share: float, workers: int | None = None
+) -> Report:
+    """What the data options `folder` and `objaverse4d` train on: GLB files prepared where `source` names some, without
+    a filter, and a split of all objects where the folder has none. A lone object is trained on and held out alike.
+
+    Raises ValueError when nothing is prepared, or when a file of `source` failed.
+    """
+    root = Path(root)
+    report = Report()
+    if source is not None:
+        report = prepare_files(find_files(source), root, settings, local(workers))
+        _refuse(report.failed)
+    names = store.object_names(root) if root.is_dir() else ()
+    refuse_other_sampling((root / name for name in names), settings)
+    if not names:
+        raise ValueError(
+            f"no prepared object in {root}: python prepare.py source=GLB_FILES output={root}, or set data.source"
+        )
+    if source is not None or not (root / "split.json").is_file():
+        write_split(root, names, round(holdout_share * len(names)))
+    return report
+
+
+def prepare_all(jobs: Sequence[Job], root: Path, executor: Executor) -> Report:
+    """Every job that is not prepared yet; failures are collected in report.json."""
+    report = Report()
+    missing = []
+    for job in jobs:
+        if is_prepared(job):
+            reasons = _second_thoughts(job)
+            if reasons:
+                report.skipped[job.name] = "; ".join(reasons)
+            else:
+                report.present.append(job.name)
+        else:
+            refuse_other_sampling([job.folder], job.settings)  # rather than put an ablation in place of what is there
+            # a machine of a cluster works in another folder
+            missing.append(dataclasses.replace(job, path=job.path.absolute(), folder=job.folder.absolute()))
+    if not missing:
+        return report
+    root.mkdir(parents=True, exist_ok=True)
+    log.info("preparing %d objects into %s, %d are there", len(missing), root, len(report.present))
+    sweep_drafts(root)
+    for outcome in shown(executor.run(missing, prepare_object, root), len(missing)):
+        report.seconds[outcome.name], report.attempts[outcome.name] = round(outcome.seconds, 2), outcome.attempts
+        if outcome.status == "prepared":
+            report.prepared.append(outcome.name)
+        else:
+            {"skipped": report.skipped, "failed": report.failed}[outcome.status][outcome.name] = outcome.reason
+            log.warning("%s %s: %s", outcome.name, outcome.status, outcome.reason)
+    write_json(root / "report.json", dataclasses.asdict(report))
+    return report
+
+
+def _second_thoughts(job: Job) -> list[str]:
+    """What the job's filter has against an object that was prepared before, perhaps with another filter."""
+    record, chosen = store.read_record(job.folder), job.selection
+    if chosen is None or chosen.advice:
+        return []
+    reasons = check_origin((job.name, record["uid"], job.path.stem), record["licence"] or job.licence, chosen)
+    reasons += check_size(record["counts"].get("vertices", 0), chosen)
+    seen = record["motion"]
+    if len(seen) < 3:  # it was never judged
+        return reasons
+    return reasons + check_motion(Motion(int(seen["distinct"]), seen["mean"], seen["reach"]), chosen)
+
+
+def run(cfg: DictConfig) -> None:
+    """`python prepare.py`: prepares what `source` names into `output`; ends with status 1 when a file failed, or when
+    the one file that was named is not used."""
+    if cfg.verify:
+        verify.run(cfg.verify, cfg.output)
+        return
+    if not cfg.source or not (cfg.output or cfg.mode == "render"):
+        raise ValueError("source and output are needed: python prepare.py source=horse.glb output=data/mine")
+    settings = PrepareSettings(**{field.name: cfg[field.name] for field in dataclasses.fields(PrepareSettings)})
+    chosen = selection.choose(**cfg.filter)
+    found = _objaverse(cfg, chosen) if cfg.source == "objaverse" else find(cfg.source, cfg.mode)
+    if found.named:
+        chosen = dataclasses.replace(chosen, advice=True)
+    root = Path(cfg.output or _home(Path(cfg.source).expanduser()))
+    report = prepare_all(
+        plan(found.assets, root, settings, cfg.mode, cfg.clip, chosen), root, instantiate(cfg.executor)
+    )
+    report.skipped.update(found.skipped)
+    report.failed.update(found.failed)
+    root.mkdir(parents=True, exist_ok=True)
+    passed = [name for name in store.object_names(root) if name not in report.skipped | report.failed]
+    split = write_split(root, passed, fitting(cfg.holdout, len(passed)))
+    write_reports(root, report, split, _shown(cfg))
+    _tell(root, report, split, found.named)
+    _refuse(report.failed | (report.skipped if found.named else {}))
+
+
+def _objaverse(cfg: DictConfig, chosen: Selection) -> Found:
+    """The objects of the list `uids`, downloaded where they are not at hand."""
+    if not cfg.uids:
+        raise ValueError("source=objaverse needs uids=FILE, a text file of object ids, one a line")
+    if cfg.mode == "render":
+        raise ValueError("mode=render takes finished renders and source=objaverse has animated files: use mode=export")
+    fetched = objaverse.fetch(Path(cfg.uids).expanduser(), chosen, cfg.downloads)
+    assets = [Asset(uid, path, uid, fetched.licences[uid]) for uid, path in fetched.files.items()]
+    return Found(assets, fetched.skipped, fetched.failed)
+
+
+def _home(source: Path) -> Path:
+    """Where renders have their geo_data: the folder of objects that `source` is, or is one of."""
+    if not source.is_dir():
+        raise ValueError(f"output is needed with source={source}: a list may name objects of several folders")
+    return source.resolve().parent if release.is_rendered(source) else source
+
+
+def _shown(cfg: DictConfig) -> Mapping[str, Any]:
+    content = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items() if key != "hydra"}
+
+
+def _tell(root: Path, report: Report, split: Mapping[str, Sequence[str]], named: bool) -> None:
+    """The outcome in words; of a single named file also what was decided about it."""
+    told = ", ".join(f"{count} {part}" for part, count in report.counts().items())
+    log.info("%s; %d to train on, %d held out", told, len(split["train"]), len(split["holdout"]))
+    log.info("the report: %s", root / "report.html")
+    for name in [*report.prepared, *report.present] if named else []:
+        for note in store.read_record(root / name)["notes"]:
+            log.log(logging.WARNING if note.startswith("kept although") else logging.INFO, "%s: %s", name, note)
+
+
+def _refuse(reasons: Mapping[str, str]) -> None:
+    if reasons:
+        listed = "".join(f"\n  {name}: {reason}" for name, reason in reasons.items())
+        raise ValueError(f"{len(reasons)} of the objects could not be prepared{listed}")

@@ -1,0 +1,94 @@
+"""Where the parts of an object lie and how many are due. Three layouts are known.
+
+Ours (`store`), the official release's of many frames, to which modes render and hybrid add our geo_data, and the base
+release's mini set of one frame (render_cond/000.png, geo_data/<id>_surface.npz).
+"""
+
+import json
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from sculpt4d.data import store
+from sculpt4d.data.record import RECORD, UNRECORDED, Record
+from sculpt4d.preparation.verify.findings import AGAIN, Finding
+
+DEEP = 3  # folders below the one that is named in which objects are looked for
+
+
+class Layout(NamedTuple):
+    """Where the parts of an object lie. `kind`: see the module; `frames`: folders of pictures, by frame number.
+
+    own_pictures, own_points: made here, so that object.json says how; folders of finished renders have others'.
+    """
+
+    folder: Path
+    kind: Literal["ours", "release", "static"]
+    frames: dict[int, Path]
+    surface: Path
+    record: Record
+    own_pictures: bool
+    own_points: bool
+
+
+def find_objects(root: Path) -> tuple[Path, ...]:
+    """The folder itself when it is an object, else the objects below it. Raises ValueError when there are none."""
+    if not root.is_dir():
+        raise FileNotFoundError(f"verify={root} is no folder: name an object's folder or one that holds objects")
+    found, level = [], [root]
+    for _ in range(DEEP):
+        found += [path for path in level if _is_object(path)]
+        level = [
+            child
+            for path in level
+            if not _is_object(path)
+            for child in sorted(path.iterdir())
+            if child.is_dir() and not child.name.startswith(".")
+        ]
+    if not found:
+        raise ValueError(f"verify={root}: no object there (a folder with render_cond and geo_data)")
+    return tuple(found)
+
+
+def _is_object(folder: Path) -> bool:
+    return any((folder / part).exists() for part in ("render_cond", "geo_data", RECORD))
+
+
+def open_layout(folder: Path, findings: list[Finding]) -> Layout:
+    """What should be there, from what is there and from object.json."""
+    record, kind = UNRECORDED | {"name": folder.name}, "release"
+    if (folder / RECORD).is_file():
+        kind = "ours"
+        try:
+            stored = json.loads((folder / RECORD).read_text())
+            if not isinstance(stored, dict) or not isinstance(stored.get("settings", {}), dict):
+                raise ValueError("it is not an object with settings")
+            record = store.Record(**(UNRECORDED | stored))  # type: ignore[typeddict-item]
+        except (ValueError, OSError) as error:
+            findings.append(Finding("files", f"{RECORD} cannot be read ({error})", AGAIN))
+    pictures = folder / "render_cond"
+    frames = {}
+    for path in sorted(pictures.glob("frame_*")) if pictures.is_dir() else ():
+        if path.name[6:].isdecimal():
+            frames[int(path.name[6:])] = path
+    surface = folder / store.SURFACE
+    if not frames and kind == "release" and (pictures / "transforms.json").is_file():
+        kind, frames = "static", {0: pictures}
+        named = sorted((folder / "geo_data").glob("*_surface.npz"))
+        surface = named[0] if named else folder / "geo_data" / f"{folder.name}_surface.npz"
+    own = kind == "ours" and record["mode"] == "export"
+    expected = (setting(record, "frames") if own else 0) or max(frames, default=-1) + 1
+    missing = tuple(number for number in range(max(expected, 1)) if number not in frames)
+    if missing:
+        what = f"render_cond holds {len(frames)} of {max(expected, 1)} frames, those named here are missing"
+        findings.append(Finding("frames", what, AGAIN, missing))
+    extra = tuple(number for number in frames if number >= expected)
+    if extra:
+        findings.append(Finding("frames", f"object.json says {expected} frames, these are too many", AGAIN, extra))
+    own_points = kind == "ours" and not record["found"]
+    return Layout(folder, kind, frames, surface, record, own, own_points)  # type: ignore[arg-type]
+
+
+def setting(record: Record, name: str) -> int:
+    """A count of object.json; 0 when it says none."""
+    value = record["settings"].get(name, 0)
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
