@@ -86,7 +86,7 @@ def test_the_wheel_generates_and_trains_from_an_empty_folder(
     assert done.returncode == 0, done.stderr
     assert (work / "runs" / "generate" / "frames" / "generation.json").is_file()
 
-    bare = ["logger=null", "stage.steps=1", "backend=reference", "checkpoint=random"]
+    bare = ["logger=none", "~callbacks.preview", "stage.steps=1", "backend=reference", "checkpoint=random"]
     done = command("train", *nano, *bare)
     assert done.returncode == 0, done.stderr
     assert list((work / "runs" / "train").iterdir())

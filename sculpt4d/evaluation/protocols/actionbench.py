@@ -52,7 +52,7 @@ class ActionBench(ActionBenchSettings):
 
     exhaustive: every start takes its steps with all `alignment_points`. Else each first takes them with `screen_points`
     of either side, and only those whose lowest loss is at most 1 + `screen_margin` times the least do so with all
-    (affine.py: Screening). Figures are bitwise the same unless the screening drops the start that would have won.
+    (affine.py: Screening). Figures are the same, but for rounding, unless the start that would have won is dropped.
     """
 
     tracked = True  # the moving mesh of a prepared object is its truth, not the closed ones

@@ -5,8 +5,8 @@ lowest loss over all starts wins. Its rotation is kept from before the update, i
 the public code.
 
 Nearly all time goes into nearest neighbours, so `Screening` removes starts that cannot win before the full run. A start
-takes the same steps whether others run beside it or not: the result is bitwise that of all starts whenever the winner
-passes the screening.
+takes the same steps, but for rounding, whether others run beside it or not: the result is that of all starts whenever
+the winner passes the screening.
 """
 
 import itertools
