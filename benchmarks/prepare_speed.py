@@ -28,9 +28,8 @@ from sculpt4d.geometry.bounds import clip_box, to_box
 from sculpt4d.geometry.surface import carry
 from sculpt4d.geometry.watertight import GRID_EXTENT, SHELL
 from sculpt4d.gltf.read import read_animation
-from sculpt4d.preparation.asset import PrepareJob, PrepareSettings, prepare_object
+from sculpt4d.preparation.asset import PrepareJob, PrepareSettings, StageClock, prepare_object
 from sculpt4d.preparation.sampling import draw
-from sculpt4d.preparation.stages import StageClock
 from sculpt4d.types import Mesh
 
 STAGES = ("reading", "sampling", "watertight", "projection", "rendering", "writing")

@@ -23,8 +23,8 @@ from sculpt4d.geometry.bounds import clip_box, to_box
 from sculpt4d.geometry.projection import PROJECTIONS
 from sculpt4d.geometry.watertight import GRID_EXTENT, watertight
 from sculpt4d.gltf.read import read_animation
+from sculpt4d.preparation.asset import StageClock
 from sculpt4d.preparation.sampling import ProjectedSamples, draw, place
-from sculpt4d.preparation.stages import StageClock
 from sculpt4d.preparation.synthetic.families import write_object
 from sculpt4d.types import Mesh
 

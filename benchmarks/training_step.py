@@ -22,8 +22,8 @@ from benchmarks.record import BenchmarkRecord, add_record, command_line, record
 from experiments.report import FORMATS, Table
 from sculpt4d.attention.timing import seconds
 from sculpt4d.training.module import FlowModule
+from sculpt4d.training.optim import step_generator
 from sculpt4d.training.run import build_module
-from sculpt4d.training.steps import step_generator
 from sculpt4d.types import EncodedClip
 
 ROOT = Path(__file__).resolve().parents[1]

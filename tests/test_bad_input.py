@@ -19,7 +19,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from PIL import Image
 
-from sculpt4d.checkpoints.weights import save_weights
+from sculpt4d.checkpoints.stored import save_weights
 from sculpt4d.cli import clean_errors
 from sculpt4d.data import store
 from sculpt4d.evaluation.run import evaluate

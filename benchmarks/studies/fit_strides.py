@@ -31,8 +31,8 @@ from sculpt4d.attention.backends import BACKENDS
 from sculpt4d.attention.patterns import Pattern, StridedPattern
 from sculpt4d.attention.reference import reference
 from sculpt4d.training.module import FlowModule
+from sculpt4d.training.optim import step_generator
 from sculpt4d.training.run import build_module
-from sculpt4d.training.steps import step_generator
 
 ROOT = Path(__file__).resolve().parents[2]
 LADDER = (1, 2, 4, 8, 16, 32)

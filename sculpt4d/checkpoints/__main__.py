@@ -17,11 +17,11 @@ from rich.progress import Progress
 from torch import Tensor, nn
 
 from sculpt4d import identity
-from sculpt4d.checkpoints.export import reference_tensors
 from sculpt4d.checkpoints.load import NAMES, tensors_of, transfers
 from sculpt4d.checkpoints.locate import OWN, Checkpoint, open_checkpoint, refuse_unknown
 from sculpt4d.checkpoints.names import PARTS, compact
-from sculpt4d.checkpoints.weights import save_weights
+from sculpt4d.checkpoints.released import reference_tensors
+from sculpt4d.checkpoints.stored import save_weights
 from sculpt4d.model.denoiser import is_temporal
 from sculpt4d.resources import resource
 

@@ -10,8 +10,7 @@ import yaml
 
 from sculpt4d.checkpoints.hub import is_hub, resolve
 from sculpt4d.checkpoints.names import PARTS, CheckpointLayout, WeightPart, compact, foreign_layout, own_layout
-from sculpt4d.checkpoints.stored import description, stored_tensors
-from sculpt4d.checkpoints.weights import DESCRIPTION
+from sculpt4d.checkpoints.stored import DESCRIPTION, description, stored_tensors
 
 OWN = ("vae", "base", "temporal")  # stages, and the stems of the files that training exports
 FOLDERS = ("hunyuan3d-dit-v2-1", "blockmask_bf16", "hunyuan3d-vae-v2-1")  # of the public repositories

@@ -6,22 +6,93 @@ a file of its own. Coordinates lie in [-0.5, 0.5]^3.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NotRequired, TypedDict
+from zipfile import BadZipFile
 
 import numpy as np
 import trimesh
 from jaxtyping import Bool, Float, Float16, UInt8
 from PIL import Image, UnidentifiedImageError
 
-from sculpt4d.data.arrays import frame_name, read_arrays
-from sculpt4d.data.record import RECORD, Record, read_record
 from sculpt4d.files import replacing_folder, to_json
 from sculpt4d.geometry.bounds import Box
 from sculpt4d.render.cameras import Camera, read_transforms, write_transforms
 from sculpt4d.types import Mesh
+
+SEPARATORS = ("/", "_")  # between frame and array in the names of an npz: ours first
+
+
+def frame_name(number: int) -> str:
+    return f"frame_{number:04d}"
+
+
+def read_arrays(path: Path, frames: Sequence[int], names: Sequence[str]) -> list[np.ndarray]:
+    """Each named array of the frames, stacked; nothing else is read. Raises ValueError, naming the file."""
+    again = f"prepare {path.parents[1].name} again (python prepare.py), or remove it from the data"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return [np.stack([file[_key(file.files, frame, name, path)] for frame in frames]) for name in names]
+    except KeyError as error:
+        raise ValueError(f"{path}: {error.args[0]}; {again}") from error
+    except (ValueError, BadZipFile, EOFError) as error:
+        raise ValueError(f"{path} cannot be read ({error}); {again}") from error
+
+
+def _key(stored: Sequence[str], frame: int, name: str, path: Path) -> str:
+    for separator in SEPARATORS:
+        key = f"{frame_name(frame)}{separator}{name}"
+        if key in stored:
+            return key
+    raise KeyError(f"holds no {name} of {frame_name(frame)}, its {len(stored)} arrays begin with {list(stored)[:3]}")
+
+
+RECORD = "object.json"
+
+
+class Record(TypedDict):
+    """What object.json says: where the object comes from and how it was prepared.
+
+    counts: vertices, faces, rows on sharp edges; random_swallowed and sharp_swallowed are summed over the frames.
+    seconds: of the processor, by stage; files of earlier versions have none. mode: as in release.py. found: the surface
+    points were there and are not ours. motion: what the filter measured.
+    """
+
+    name: str
+    family: str
+    source: str
+    sha256: str
+    clip: str
+    settings: Mapping[str, int | float | bool | str]
+    seed: int
+    times: list[float]
+    notes: list[str]
+    counts: Mapping[str, int]
+    uid: str
+    licence: str
+    mode: str
+    found: bool
+    motion: Mapping[str, float]
+    seconds: NotRequired[Mapping[str, float]]
+
+
+UNRECORDED = Record(
+    name="", family="", source="", sha256="", clip="", settings={}, seed=0, times=[], notes=[], counts={}, uid="",
+    licence="", mode="export", found=False, motion={})  # fmt: skip
+
+
+def read_record(folder: Path) -> Record:
+    """object.json, or what can be said without it: folders of the official release have none."""
+    path = folder / RECORD
+    if not path.is_file():
+        return UNRECORDED | {"name": folder.name}
+    try:
+        return UNRECORDED | json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not JSON ({error}): delete {folder} and prepare the object again") from error
+
 
 SURFACE = Path("geo_data/4d_sample_new.npz")
 DISTANCE = Path("geo_data/4d_distance.npz")

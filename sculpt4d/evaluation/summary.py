@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sculpt4d.evaluation.measure import Measurement, Result, Source
-from sculpt4d.evaluation.metrics.average import summarize
+from sculpt4d.evaluation.metrics.geometry import summarize
 
 
 @dataclass(frozen=True)

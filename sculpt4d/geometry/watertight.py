@@ -3,16 +3,35 @@
 from typing import NamedTuple
 
 import igl
+import manifold3d
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Integer
 from scipy import ndimage
 
 from sculpt4d.geometry.band import grow, near_surface
-from sculpt4d.geometry.closed import check_closed
 from sculpt4d.geometry.marching import march
 from sculpt4d.geometry.parts import Parts, split_parts
 from sculpt4d.geometry.rays import winding_grid
+from sculpt4d.geometry.triangles import enclosed_volume
 from sculpt4d.types import Mesh
+
+
+def check_closed(mesh: Mesh) -> None:
+    """Returns when every edge has two faces that walk it in opposite ways and the enclosed volume is positive.
+
+    ValueError with manifold3d's status, or with the volume, when not; an empty mesh encloses nothing.
+    """
+    surface = manifold3d.Mesh(np.ascontiguousarray(mesh.vertices), np.ascontiguousarray(mesh.faces, dtype=np.uint32))
+    status = manifold3d.Manifold(surface).status()
+    if status != manifold3d.Error.NoError:
+        raise ValueError(f"the closed surface of {len(mesh.faces)} faces is no manifold: manifold3d says {status.name}")
+    volume = enclosed_volume(mesh.vertices, mesh.faces)
+    if volume <= 0:
+        raise ValueError(
+            f"the closed surface of {len(mesh.faces)} faces encloses a volume of {volume:.3g}: nothing of the frame is "
+            "left at this grid_res, or it is turned inside out"
+        )
+
 
 GRID_EXTENT = 0.55  # the grid spans [-0.55, 0.55]^3 around the box [-0.5, 0.5]^3
 SHELL = 0.6  # cells: half thickness given to open shells; above 0.5, so that the flood cannot step through one

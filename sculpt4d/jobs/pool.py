@@ -4,16 +4,160 @@ A worker that dies takes its own job alone with it, which `concurrent.futures` c
 """
 
 import os
-from collections import deque
-from collections.abc import Iterator, Sequence
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.connection import wait
+from multiprocessing.connection import Pipe, wait
 from pathlib import Path
 
 from sculpt4d.config.settings import ExecutorSettings
 from sculpt4d.files import remove_stale
 from sculpt4d.jobs.executor import Attempt, Executor, Named, Outcome, Serial, Work, refuse_doubles
-from sculpt4d.jobs.slot import Slot, SlotTask, resident
+from sculpt4d.jobs.worker import READY
+
+# read when a worker loads its libraries: more threads than cores make every one of them slower
+SINGLE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "IGL_NUM_THREADS")
+LOADING = 120.0  # seconds for the libraries of a new worker, beside the time limit
+STARTS = 3  # workers in a row that may die before they are ready
+GRACE = 5.0  # seconds
+GIGABYTE = 1e9
+
+
+@dataclass
+class SlotTask:
+    """A job and what it has cost so far."""
+
+    job: Named
+    attempts: int = 0
+    seconds: float = 0.0
+
+    def ended(self, attempt: Attempt) -> Outcome:
+        return Outcome(self.job.name, attempt.status, attempt.reason, self.seconds, self.attempts)
+
+
+class Slot:
+    """Holds at most one worker process, which holds at most one task.
+
+    The worker leads a process group of its own: a Ctrl-C of the terminal reaches the pool alone, and what a worker
+    started (Blender) dies with it.
+    """
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.process: subprocess.Popen[bytes] | None = None
+        self.task: SlotTask | None = None
+        self.since = 0.0  # when the task was given, or the worker was ready for it
+        self.loading = False
+        self.stillborn = 0
+
+    def give(self, task: SlotTask) -> None:
+        if self.process is None or self.process.poll() is not None:
+            self.kill()
+            self._start()
+        self.task, self.since = task, time.monotonic()
+        with suppress(ConnectionError):  # it has just died: `listen` tells
+            self.pipe.send(task.job)
+
+    def listen(self) -> Attempt | OSError | None:
+        """What came through the pipe; None when it was not the end of the task."""
+        try:
+            answer = self.pipe.recv()
+        except (EOFError, OSError):
+            return self._died()
+        if answer != READY:
+            return answer
+        self.loading, self.stillborn, self.since = False, 0, time.monotonic()
+        return None
+
+    def overdue(self, timeout: int | float | None) -> Attempt | None:
+        if timeout is None or time.monotonic() - self.since < timeout + self.loading * LOADING:
+            return None
+        self.kill()
+        return Attempt("failed", f"took longer than executor.timeout={timeout:g} seconds and was stopped", again=True)
+
+    def swollen(self, memory: int | float | None, used: Mapping[int, int]) -> Attempt | None:
+        """memory: gigabytes; used: bytes of each process group."""
+        if memory is None or self.process is None or used.get(self.process.pid, 0) <= memory * GIGABYTE:
+            return None
+        taken = used[self.process.pid] / GIGABYTE
+        self.kill()
+        reason = f"took {taken:.2f} GB, more than executor.memory={memory:g}, and was stopped"
+        return Attempt("failed", reason, again=True)
+
+    def release(self) -> SlotTask:
+        """The task, with this attempt counted; the slot is free for another."""
+        task, self.task = self.task, None
+        assert task is not None
+        task.attempts += 1
+        task.seconds += time.monotonic() - self.since
+        return task
+
+    def kill(self) -> None:
+        """Ends the worker and all that it started, at once."""
+        if self.process is None:
+            return
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.process = None
+        self.pipe.close()
+        self.lifeline.close()
+
+    def _start(self) -> None:
+        self.pipe, theirs = Pipe()
+        beating, self.lifeline = Pipe(duplex=False)
+        ends = (theirs.fileno(), beating.fileno())
+        paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "sculpt4d.jobs.worker", *map(str, ends)],
+            env=os.environ | dict.fromkeys(SINGLE_THREAD, "1") | {"PYTHONPATH": paths},
+            stdin=subprocess.DEVNULL,
+            pass_fds=ends,
+            start_new_session=True,
+        )
+        self.loading = True
+        theirs.close()
+        beating.close()
+        with suppress(ConnectionError):
+            self.pipe.send(self.work)
+
+    def _died(self) -> Attempt | None:
+        process, task = self.process, self.task
+        assert process is not None and task is not None
+        with suppress(subprocess.TimeoutExpired):  # the pipe closes a moment before the process ends
+            process.wait(GRACE)
+        self.kill()
+        code = process.returncode
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+        if not self.loading:
+            return Attempt("failed", f"its worker process {how}", again=True)
+        self.stillborn += 1
+        if self.stillborn == STARTS:
+            raise ChildProcessError(
+                f"{STARTS} worker processes in a row could not start, the last one {how}: see above"
+            )
+        self.give(task)
+        return None
+
+
+def resident(groups: Iterable[int]) -> dict[int, int]:
+    """Resident bytes of all processes of each process group, from /proc."""
+    wanted, page = set(groups), os.sysconf("SC_PAGE_SIZE")
+    used: dict[int, int] = defaultdict(int)
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        with suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+            group = int((entry / "stat").read_text().rpartition(")")[2].split()[2])
+            if group in wanted:
+                used[group] += int((entry / "statm").read_text().split()[1]) * page
+    return used
+
 
 WATCH = 0.25  # seconds between two looks at clock and memory
 

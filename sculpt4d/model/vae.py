@@ -1,13 +1,30 @@
 """The shape autoencoder: a point cloud to a set of latents, latents and a place to a distance (base spec 2)."""
 
+from typing import NamedTuple
+
 import torch
 from einops import repeat
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sculpt4d.model.field import DecodedShape, GeometryDecoder
-from sculpt4d.model.posterior import Posterior
 from sculpt4d.model.vae_layers import CrossBlock, Stack, fourier
+
+
+class Posterior(NamedTuple):
+    """mean, logvar (..., p, c): logvar is already clamped to [-30, 20] (base spec 2.4)."""
+
+    mean: Float[Tensor, "*b p c"]
+    logvar: Float[Tensor, "*b p c"]
+
+    def sample(self, noise: Float[Tensor, "*#b p c"]) -> Float[Tensor, "*b p c"]:
+        """mean + deviation * noise. A clip shares its noise by giving it a single frame (Sculpt4D, shared noise)."""
+        return self.mean + torch.exp(0.5 * self.logvar) * noise
+
+    def divergence(self) -> Float[Tensor, "*b p c"]:
+        """Kullback-Leibler divergence from the standard normal, per latent value."""
+        return 0.5 * (self.mean.square() + self.logvar.exp() - 1 - self.logvar)
+
 
 ANCHOR_SCALE = 2.0  # anchor channels hold 2 xyz: about unit variance, as the other channels
 ANCHOR_LOGVAR = -7.0

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,11 +20,27 @@ from sculpt4d.geometry.watertight import watertight
 from sculpt4d.preparation.filter import MotionStats, Selection
 from sculpt4d.preparation.intake import Origin, take_in
 from sculpt4d.preparation.sampling import SurfaceSamples, draw, place
-from sculpt4d.preparation.stages import StageClock
 from sculpt4d.preparation.synthetic import families as synthetic
 from sculpt4d.render.cameras import Camera, choose_cameras
 from sculpt4d.render.views import draw_views
 from sculpt4d.types import AnimatedMesh, Appearance, Drawable, Mesh
+
+
+class StageClock:
+    """`lap(stage)` adds what passed since the last lap to that stage. Processor time: other programs do not count."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.process_time()
+
+    def lap(self, stage: str) -> None:
+        now = time.process_time()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
+        self._last = now
+
+    def rounded(self) -> dict[str, float]:
+        return {stage: round(seconds, 3) for stage, seconds in self.seconds.items()}
+
 
 NEAR = ((2, 0.015), (4, 0.06))  # (one in so many labelled points, deviation from the surface in stored units)
 FAR = 0.51  # the other labelled points are uniform in a cube of this half side

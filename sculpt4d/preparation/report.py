@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from sculpt4d.data import store
-from sculpt4d.data.record import UNRECORDED
+from sculpt4d.data.store import UNRECORDED
 from sculpt4d.files import write_json, write_text
 
 log = logging.getLogger(__name__)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +12,37 @@ from omegaconf import DictConfig, OmegaConf
 from sculpt4d.data import release, store
 from sculpt4d.data.split import fitting, write_split
 from sculpt4d.files import remove_stale, write_json
+from sculpt4d.identity import other_sampling
 from sculpt4d.jobs.executor import Executor
 from sculpt4d.jobs.pool import local
 from sculpt4d.jobs.progress import shown
 from sculpt4d.preparation import filter as selection
 from sculpt4d.preparation import objaverse
-from sculpt4d.preparation.ablation import refuse_other_sampling
-from sculpt4d.preparation.asset import PrepareJob, PrepareSettings, is_prepared, prepare_object
+from sculpt4d.preparation.asset import PrepareJob, PrepareSettings, is_prepared, prepare_object, recorded_settings
 from sculpt4d.preparation.filter import MotionStats, Selection, check_motion, check_origin, check_size
 from sculpt4d.preparation.report import Report, write_reports
 from sculpt4d.preparation.sources import Asset, SourceList, find, find_files, named_assets
 from sculpt4d.preparation.synthetic import families as synthetic
 from sculpt4d.preparation.verify import run as verify
+
+
+def refuse_other_sampling(folders: Iterable[Path], settings: PrepareSettings) -> None:
+    """Raises ValueError at the first prepared object whose points were sampled in another way.
+
+    Compared: consistent, projection, and whether there are sharp points. Folders of the official release say nothing
+    about themselves and pass.
+    """
+    for folder in folders:
+        found = recorded_settings(folder) if (folder / store.RECORD).is_file() else None
+        if found is None:
+            continue
+        for name, old, new in other_sampling(found, settings):
+            raise ValueError(
+                f"{folder} was prepared with {name}={old}, asked for is {name}={new}: give each way of sampling a "
+                f"folder of its own (prepare.py output=..., train.py data.root=...), ask for {name}={old} "
+                f"(train.py data.prepare.{name}={old}), or delete {folder.parent}"
+            )
+
 
 log = logging.getLogger(__name__)
 

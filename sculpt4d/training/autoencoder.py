@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from sculpt4d.model.vae import ShapeVAE
-from sculpt4d.training.optim import Optimisation
-from sculpt4d.training.steps import step_generator
+from sculpt4d.training.optim import Optimisation, step_generator
 from sculpt4d.training.strategies import shard_parts
 from sculpt4d.types import Clip
 

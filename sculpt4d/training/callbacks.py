@@ -17,7 +17,7 @@ from sculpt4d.generation.preview import contact_sheet, render_sequence
 from sculpt4d.generation.surface import Surface
 from sculpt4d.sampler import Euler
 from sculpt4d.training.module import FlowModule
-from sculpt4d.training.steps import move_average
+from sculpt4d.training.optim import move_average
 from sculpt4d.training.strategies import reshard
 
 STOPPED = (

@@ -12,10 +12,8 @@ from torch import Tensor, nn
 from sculpt4d.flow import clip_noise, couple, flow_loss
 from sculpt4d.model.condition import drop_context
 from sculpt4d.model.denoiser import Denoiser, is_temporal
-from sculpt4d.model.posterior import Posterior
-from sculpt4d.model.vae import ShapeVAE
-from sculpt4d.training.optim import Optimisation
-from sculpt4d.training.steps import step_generator
+from sculpt4d.model.vae import Posterior, ShapeVAE
+from sculpt4d.training.optim import Optimisation, step_generator
 from sculpt4d.training.strategies import shard_parts
 from sculpt4d.types import Clip, EncodedClip
 

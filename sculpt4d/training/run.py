@@ -16,7 +16,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from sculpt4d import identity
 from sculpt4d.checkpoints.build import STAGE, base_names, build_denoiser, build_vae, find_weights, temporal_names
 from sculpt4d.checkpoints.names import PARTS
-from sculpt4d.checkpoints.weights import save_weights
+from sculpt4d.checkpoints.stored import save_weights
 from sculpt4d.config.overrides import compose_config
 from sculpt4d.data.datamodule import ClipDataModule
 from sculpt4d.data.dataset import ClipDataset
@@ -25,9 +25,9 @@ from sculpt4d.training.autoencoder import AutoencoderModule
 from sculpt4d.training.callbacks import LastLosses, TrainedAverage, whole
 from sculpt4d.training.latents import LatentDataset, encode_dataset
 from sculpt4d.training.module import FlowModule
+from sculpt4d.training.optim import step_generator
 from sculpt4d.training.recipe import check_recipe, recipe
 from sculpt4d.training.resume import KeepRecipe, TrainedOnly, last_checkpoint
-from sculpt4d.training.steps import step_generator
 from sculpt4d.training.strategies import keep_gathered
 
 log = logging.getLogger(__name__)

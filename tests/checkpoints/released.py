@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sculpt4d.attention.patterns import StridedPattern
-from sculpt4d.checkpoints.export import reference_tensors
+from sculpt4d.checkpoints.released import reference_tensors
 from sculpt4d.model.condition import DinoConditioner
 from sculpt4d.model.denoiser import Denoiser, is_temporal
 from sculpt4d.model.vae import ShapeVAE

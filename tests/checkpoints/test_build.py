@@ -9,9 +9,8 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from sculpt4d.checkpoints.build import build_denoiser, build_vae, find_weights
-from sculpt4d.checkpoints.export import reference_tensors
-from sculpt4d.checkpoints.stored import Stored
-from sculpt4d.checkpoints.weights import save_weights
+from sculpt4d.checkpoints.released import reference_tensors
+from sculpt4d.checkpoints.stored import Stored, save_weights
 from sculpt4d.model.denoiser import is_temporal
 
 Configure = Callable[..., DictConfig]

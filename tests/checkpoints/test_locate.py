@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from sculpt4d.checkpoints.load import NAMES, fill, read_names, transfers
 from sculpt4d.checkpoints.locate import open_checkpoint, refuse_unknown
 from sculpt4d.checkpoints.names import PARTS
-from sculpt4d.checkpoints.weights import save_weights
+from sculpt4d.checkpoints.stored import save_weights
 from sculpt4d.model.denoiser import is_temporal
 
 from .released import flat, networks, sharded, tensors, three_parts

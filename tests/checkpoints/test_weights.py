@@ -5,9 +5,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from sculpt4d import files
-from sculpt4d.checkpoints import weights
-from sculpt4d.checkpoints.stored import description
-from sculpt4d.checkpoints.weights import save_weights
+from sculpt4d.checkpoints import stored as weights
+from sculpt4d.checkpoints.stored import description, save_weights
 
 DESCRIPTION = {"model": "nano", "stage": "temporal", "attention": "A"}
 

@@ -9,7 +9,7 @@ import trimesh
 
 from sculpt4d import files
 from sculpt4d.data import store
-from sculpt4d.data.record import UNRECORDED
+from sculpt4d.data.store import UNRECORDED
 from sculpt4d.geometry.bounds import Box
 from sculpt4d.render.cameras import choose_cameras
 from sculpt4d.types import Mesh

@@ -18,8 +18,7 @@ from torch.nn import functional
 from sculpt4d.evaluation.appearance import networks as appearance_networks
 from sculpt4d.evaluation.appearance.clip import load_clip, similarity
 from sculpt4d.evaluation.appearance.dreamsim import distance, dreamsim_files, load_dreamsim
-from sculpt4d.evaluation.appearance.fvd import frechet_distance
-from sculpt4d.evaluation.appearance.i3d import load_i3d, padded
+from sculpt4d.evaluation.appearance.i3d import frechet_distance, load_i3d, padded
 from sculpt4d.evaluation.appearance.images import resized, resized_exactly
 from sculpt4d.evaluation.appearance.lpips import load_lpips, shipped_heads
 
@@ -108,8 +107,8 @@ def test_old_files_of_clip_are_read_as_well(tmp_path: Path) -> None:
 def test_the_towers_of_dreamsim_equal_those_of_transformers() -> None:
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+    from sculpt4d.evaluation.appearance.dreamsim import VisionTransformer
     from sculpt4d.evaluation.appearance.networks import filled
-    from sculpt4d.evaluation.appearance.vit import VisionTransformer
 
     tensors = judges.tower_tensors(5, clip=True)
     tensors["patch_embed.proj.bias"] = torch.zeros(judges.HIDDEN)  # CLIP has none

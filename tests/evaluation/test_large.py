@@ -8,8 +8,7 @@ import pytest
 import trimesh
 
 from sculpt4d.evaluation.metrics import geometry as metrics
-from sculpt4d.evaluation.metrics.coarsen import coarsen
-from sculpt4d.evaluation.metrics.geometry import SampledSurface, chamfer, pair_frames
+from sculpt4d.evaluation.metrics.geometry import SampledSurface, chamfer, coarsen, pair_frames
 from sculpt4d.evaluation.metrics.motion import open_frames
 from sculpt4d.geometry.occupancy import occupancy
 from sculpt4d.types import Mesh

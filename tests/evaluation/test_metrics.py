@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from sculpt4d.evaluation.metrics.average import summarize
 from sculpt4d.evaluation.metrics.geometry import (
     FAILED_CHAMFER,
     Chamfer,
@@ -22,6 +21,7 @@ from sculpt4d.evaluation.metrics.geometry import (
     geometry_metrics,
     pair_frames,
     solid_iou,
+    summarize,
 )
 from sculpt4d.types import Mesh, MeshSequence
 

@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from experiments.results import read_runs
-from sculpt4d.checkpoints.weights import save_weights
+from sculpt4d.checkpoints.stored import save_weights
 from sculpt4d.data import store
 from sculpt4d.evaluation import run
 from sculpt4d.types import Clip, MeshSequence

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sculpt4d.evaluation.metrics.geometry import FAILED_CHAMFER, draw_points
-from sculpt4d.evaluation.metrics.temporal import constancy
+from sculpt4d.evaluation.metrics.stability import constancy
 
 
 def test_equal_motion_costs_nothing_and_a_frozen_prediction_what_the_truth_moves(shapes: SimpleNamespace) -> None:

@@ -9,7 +9,7 @@ import torch
 from omegaconf import DictConfig
 
 from sculpt4d.checkpoints.build import base_names, build_denoiser, build_vae, find_weights, temporal_names
-from sculpt4d.checkpoints.weights import save_weights
+from sculpt4d.checkpoints.stored import save_weights
 from sculpt4d.generation.pipeline import Pipeline, load_pipeline
 from sculpt4d.generation.surface import DecodedClip
 from sculpt4d.types import Clip, MeshSequence

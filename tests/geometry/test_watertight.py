@@ -8,14 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from sculpt4d.geometry.closed import check_closed
 from sculpt4d.geometry.distance import signed_distance
 from sculpt4d.geometry.marching import march
 from sculpt4d.geometry.parts import split_parts
 from sculpt4d.geometry.projection import project
 from sculpt4d.geometry.rays import BESIDE
 from sculpt4d.geometry.surface import carry, sample_surface
-from sculpt4d.geometry.watertight import GRID_EXTENT, SHELL, THIN, watertight
+from sculpt4d.geometry.watertight import GRID_EXTENT, SHELL, THIN, check_closed, watertight
 from sculpt4d.types import Mesh
 
 from .shapes import SPHERE_RADIUS, assert_closed, cube, flip, join, sphere, split_seams, volume

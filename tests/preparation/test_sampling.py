@@ -16,15 +16,14 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from sculpt4d.data import store
-from sculpt4d.data.dataset import Choice, ClipDataset, ClipSettings, read_clip
-from sculpt4d.data.reader import Reader
+from sculpt4d.data.dataset import Choice, ClipDataset, ClipSettings, Reader, read_clip
 from sculpt4d.geometry.projection import project
 from sculpt4d.geometry.watertight import GRID_EXTENT, watertight
 from sculpt4d.jobs.executor import Serial
 from sculpt4d.preparation import run as prepare
 from sculpt4d.preparation import sampling
-from sculpt4d.preparation.ablation import refuse_other_sampling
 from sculpt4d.preparation.asset import PrepareJob, PrepareSettings, is_prepared, prepare_animation
+from sculpt4d.preparation.run import refuse_other_sampling
 from sculpt4d.types import AnimatedMesh, Mesh
 
 SETTINGS = PrepareSettings(frames=3, points=400, sharp_points=100, views=1, image_size=16, grid_res=40)

@@ -27,7 +27,7 @@ from sculpt4d.preparation.verify import masks as verify_masks
 from sculpt4d.preparation.verify import points as verify_points
 from sculpt4d.preparation.verify import run as verify
 from sculpt4d.preparation.verify.findings import Finding, merge, spell
-from sculpt4d.preparation.verify.report import ObjectReport
+from sculpt4d.preparation.verify.page import ObjectReport
 from sculpt4d.render.cameras import sphere_cameras, write_transforms
 from sculpt4d.render.embree import plain, render_views
 from sculpt4d.types import Mesh

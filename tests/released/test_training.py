@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sculpt4d.training.steps import move_average, rate_factor
+from sculpt4d.training.optim import move_average, rate_factor
 
 from .folder import FEATURE, gap, numbers
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sculpt4d.geometry.fps import Section, encoder_sections, input_rows, query_rows
-from sculpt4d.model.posterior import Posterior
+from sculpt4d.model.vae import Posterior
 
 from .folder import FOLDER, GRID, MODULE, config, entry, gap, instances, listed, same, tensors
 from .networks import autoencoder

@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from sculpt4d.render import blender
 from sculpt4d.render import pytorch3d as render_pytorch3d
 from sculpt4d.render.cameras import Camera, choose_cameras, front_camera, sphere_cameras
-from sculpt4d.render.embree import render_views
-from sculpt4d.render.textures import look_up
+from sculpt4d.render.embree import look_up, render_views
 from sculpt4d.render.views import draw_views
 from sculpt4d.types import Appearance, Drawable, Mesh
 

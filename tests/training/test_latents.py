@@ -11,8 +11,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from sculpt4d.data.dataset import ClipDataset, ClipSettings, split_names
-from sculpt4d.model.posterior import Posterior
-from sculpt4d.model.vae import ShapeVAE
+from sculpt4d.model.vae import Posterior, ShapeVAE
 from sculpt4d.training.latents import encode_dataset
 
 

@@ -17,8 +17,7 @@ import numpy as np
 from sculpt4d import identity
 from sculpt4d.evaluation.appearance.compare import DEFINITIONS, PERFECT, AppearanceEvaluator, AppearanceMetrics
 from sculpt4d.evaluation.appearance.draw import SIDES, Drawing, RenderedObject, draw_object, read_drawn, sides_of
-from sculpt4d.evaluation.appearance.fvd import TOO_FEW, frechet_distance
-from sculpt4d.evaluation.appearance.i3d import SHORTEST
+from sculpt4d.evaluation.appearance.i3d import SHORTEST, TOO_FEW, frechet_distance
 from sculpt4d.evaluation.appearance.images import Pictures, find_pictures, read_view
 from sculpt4d.evaluation.folders import UNKNOWN
 from sculpt4d.evaluation.inputs.layouts import MotionSource, find_motions

@@ -4,9 +4,11 @@ Each metric is a number per object (the mean over its frames), then the mean ove
 Constants: protocol.py.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,14 +17,57 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from sculpt4d.evaluation.metrics.average import Average, summarize
-from sculpt4d.evaluation.metrics.coarsen import coarsen
 from sculpt4d.evaluation.metrics.motion import Cloud, Frame, Sided
 from sculpt4d.evaluation.metrics.nearest import Index, plant
 from sculpt4d.geometry.occupancy import occupancy, occupancy_beyond
 from sculpt4d.geometry.surface import carry, sample_surface
 from sculpt4d.geometry.triangles import face_crosses
 from sculpt4d.types import Mesh
+
+START = 1024  # cells along the longest side of the mesh's box
+
+
+def coarsen(mesh: Mesh, faces: int) -> Mesh:
+    """Vertices of one grid cell become their mean; the grid is halved until at most `faces` faces are left.
+
+    Faces that collapse vanish. An edge walked once each way stays so, hence a closed mesh stays closed and its winding
+    numbers stay whole. No vertex moves further than a cell's diagonal.
+    """
+    cells = START
+    while len(mesh.faces) > faces and cells >= 2:
+        mesh, cells = _clustered(mesh, cells), cells // 2
+    return mesh
+
+
+def _clustered(mesh: Mesh, cells: int) -> Mesh:
+    low = mesh.vertices.min(axis=0).astype(np.float64)
+    extent = max(float(np.ptp(mesh.vertices, axis=0).max()), 1e-30)
+    place = np.minimum(((mesh.vertices - low) / extent * cells).astype(np.int64), cells - 1)
+    row = np.unique((place[:, 0] * cells + place[:, 1]) * cells + place[:, 2], return_inverse=True)[1].reshape(-1)
+    counts = np.bincount(row)
+    means = np.stack([np.bincount(row, mesh.vertices[:, axis]) / counts for axis in range(3)], axis=1)
+    faces = row[mesh.faces]
+    whole = (faces != np.roll(faces, 1, axis=1)).all(axis=1)
+    return Mesh(means.astype(np.float32), faces[whole])
+
+
+class Average(NamedTuple):
+    """Mean over objects and its standard error (NaN where there is one object)."""
+
+    mean: float
+    error: float
+    objects: int
+
+
+def summarize(values: Sequence[float] | Float[Tensor, " n"]) -> Average:
+    """Mean and standard error over objects; a quantity that no object has is NaN, and so is the error of one object."""
+    numbers = np.asarray(values, dtype=np.float64)
+    numbers = numbers[np.isfinite(numbers)]
+    if len(numbers) == 0:
+        return Average(float("nan"), float("nan"), 0)
+    error = numbers.std(ddof=1) / len(numbers) ** 0.5 if len(numbers) > 1 else math.nan
+    return Average(float(numbers.mean()), float(error), len(numbers))
+
 
 FAILED_CHAMFER = 2 * 3**0.5  # a frame without a surface costs the diagonal of the box; its F-score and IoU are 0
 SOLID_FACES = 1_000_000  # a finer mesh is coarsened for its solid, which bounds time and memory; its points are not

@@ -4,15 +4,60 @@ jitter: mean |x[t+1] - 2 x[t] + x[t-1]|, volume and area relative to the true me
 jitter error: the same of prediction minus truth, so that true motion costs nothing and a frozen prediction does.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float
 
-from sculpt4d.evaluation.metrics.geometry import has_surface
+from sculpt4d.evaluation.metrics.geometry import FAILED_CHAMFER, SampledSurface, has_surface, nearest
 from sculpt4d.evaluation.metrics.motion import is_open
 from sculpt4d.geometry.triangles import face_crosses, face_volumes
 from sculpt4d.types import Mesh, MeshSequence
+
+
+def departures(surfaces: Sequence[SampledSurface]) -> tuple[Float[np.ndarray, " s"], Float[np.ndarray, " s"]]:
+    """Chamfer distance of every later frame (t - 1,) to the first one, and to the frame before it.
+
+    NaN where one of the two has no surface.
+    """
+    pairs = [(surfaces[0], later) for later in surfaces[1:]], list(pairwise(surfaces))
+    first, previous = (np.array([_chamfer(*pair) for pair in side], dtype=np.float64) for side in pairs)
+    return first, previous
+
+
+def constancy(predicted: Sequence[SampledSurface], truth: Sequence[SampledSurface]) -> dict[str, float]:
+    """`identity_drift`: mean |departure from frame 0, prediction minus truth|; `flicker`: mean departure from the frame
+    before; `flicker_error`: mean |the same, prediction minus truth|; a failed pair of the prediction counts as
+    `FAILED_CHAMFER` in each. NaN for a single frame.
+    """
+    return compare_departures(departures(predicted), departures(truth))
+
+
+def compare_departures(
+    predicted: tuple[Float[np.ndarray, " s"], Float[np.ndarray, " s"]],
+    truth: tuple[Float[np.ndarray, " s"], Float[np.ndarray, " s"]],
+) -> dict[str, float]:
+    """The quantities of `constancy` from departures that are known."""
+    failed = [np.isnan(side) for side in predicted]
+    return {
+        "identity_drift": _mean(np.where(failed[0], FAILED_CHAMFER, np.abs(predicted[0] - truth[0]))),
+        "flicker": _mean(np.where(failed[1], FAILED_CHAMFER, predicted[1])),
+        "flicker_error": _mean(np.where(failed[1], FAILED_CHAMFER, np.abs(predicted[1] - truth[1]))),
+    }
+
+
+def _chamfer(first: SampledSurface, second: SampledSurface) -> float:
+    if first.failed or second.failed:
+        return float("nan")
+    return float(nearest(first, second).mean() + nearest(second, first).mean())
+
+
+def _mean(values: Float[np.ndarray, " s"]) -> float:
+    """NaN where there is no pair."""
+    return float(values.mean()) if len(values) else float("nan")
+
 
 OF_SOLIDS = ("volume_jitter", "volume_jitter_error", "centroid_jitter", "centroid_jitter_error")
 

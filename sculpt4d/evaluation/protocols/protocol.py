@@ -21,8 +21,14 @@ from sculpt4d.evaluation.metrics.geometry import (
     pair_frames,
 )
 from sculpt4d.evaluation.metrics.motion import Cloud, Motion, Sided, moved, points_of, used
-from sculpt4d.evaluation.metrics.stability import OF_SOLIDS, SolidHistory, follow, stability
-from sculpt4d.evaluation.metrics.temporal import compare_departures, departures
+from sculpt4d.evaluation.metrics.stability import (
+    OF_SOLIDS,
+    SolidHistory,
+    compare_departures,
+    departures,
+    follow,
+    stability,
+)
 from sculpt4d.evaluation.protocols.alignment import Alignment, Rigid, Similarity
 from sculpt4d.geometry.occupancy import BEYOND
 from sculpt4d.types import Mesh, MeshSequence

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from sculpt4d.data import store
-from sculpt4d.data.record import RECORD, UNRECORDED, Record
+from sculpt4d.data.store import RECORD, UNRECORDED, Record
 from sculpt4d.preparation.verify.findings import AGAIN, Finding
 
 DEEP = 3  # folders below the one that is named in which objects are looked for

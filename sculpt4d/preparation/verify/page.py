@@ -9,8 +9,20 @@ from pathlib import Path
 from PIL import Image
 
 from sculpt4d.files import write_json, write_text
+from sculpt4d.preparation.verify.findings import Finding
 from sculpt4d.preparation.verify.masks import Snapshot
-from sculpt4d.preparation.verify.report import ObjectReport
+
+
+class ObjectReport(NamedTuple):
+    """`kind`: layout of the folder (ours, release, static); no finding means clean."""
+
+    name: str
+    folder: Path
+    kind: str
+    frames: int
+    findings: tuple[Finding, ...]
+    snapshots: tuple[Snapshot, ...]
+
 
 SIDE = 256  # pixels of a snapshot on the page
 STYLE = """body{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:1100px;color:#222}

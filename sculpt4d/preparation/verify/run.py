@@ -19,9 +19,8 @@ from sculpt4d.preparation.verify.findings import AGAIN, Finding, merge
 from sculpt4d.preparation.verify.layout import ObjectLayout, find_objects, open_layout
 from sculpt4d.preparation.verify.masks import LOOKED, Snapshot, check_masks, snapshot
 from sculpt4d.preparation.verify.motion import TrackSample, check_motion
-from sculpt4d.preparation.verify.page import write_findings, write_page
+from sculpt4d.preparation.verify.page import ObjectReport, write_findings, write_page
 from sculpt4d.preparation.verify.points import SAMPLE, check_center, check_points, sample_rows, slack_of
-from sculpt4d.preparation.verify.report import ObjectReport
 from sculpt4d.render.cameras import Camera
 from sculpt4d.types import Mesh
 
