@@ -26,6 +26,7 @@ from sculpt4d.evaluation.holdout import EXECUTOR, Case, HeldOut
 from sculpt4d.evaluation.measure import Family, Measurement, Source, measure
 from sculpt4d.evaluation.metrics.geometry import FAILED_CHAMFER
 from sculpt4d.evaluation.metrics.nearest import choose
+from sculpt4d.evaluation.protocols.actionbench import ActionBench
 from sculpt4d.evaluation.protocols.protocol import Protocol
 from sculpt4d.evaluation.provenance import hardware, tell_replaced, versions
 from sculpt4d.evaluation.show import show
@@ -144,6 +145,9 @@ def folder_source(cfg: DictConfig) -> Source:
     method = cfg.method or predictions.name
     engine = choose(cfg.neighbours)
     log.info("nearest neighbours: %s", engine)
+    if isinstance(protocol, ActionBench):
+        seconds = protocol.expected_seconds(cfg.moments, engine)
+        log.info("alignment: about %.0f s for each object of %d frames", seconds, cfg.moments)
     source = plan_folders(
         predictions,
         truth,
