@@ -1,7 +1,8 @@
-"""The layer table of ARCHITECTURE.md: a module imports its own package and lower rows, never a neighbour."""
+"""The layer table of CONTRIBUTING.md: a module imports its own package and lower rows, never a neighbour."""
 
 import ast
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,7 @@ def test_imports_point_down(path: Path):
     part = part_of(path)
     if part in SCRIPTS_OWN:
         return
-    assert part in ROWS, f"{part} has no row: add it to ARCHITECTURE.md and to this table"
+    assert part in ROWS, f"{part} has no row: add it to CONTRIBUTING.md and to this table"
     wrong = {other for other in own_imports(path) - {part} if ROWS.get(other, SCRIPTS) >= ROWS[part]}
     assert not wrong, f"{path.relative_to(ROOT)} (row {ROWS[part]}) imports {sorted(wrong)}"
 
@@ -74,6 +75,32 @@ def test_nothing_in_the_package_imports_scripts_or_experiments():
     scripts = {path.stem for path in ROOT.glob("*.py")} | {"experiments", "benchmarks", "tests"}
     for path in MODULES:
         assert not {name.split(".")[0] for name in imported(path)} & scripts, path
+
+
+def test_the_gltf_package_could_be_published_by_itself():
+    for path in (PACKAGE / "gltf").rglob("*.py"):
+        assert own_imports(path) <= {"gltf", "types", "optional", "files"}, path
+
+
+def test_no_two_classes_share_a_name():
+    places: dict[str, list[str]] = {}
+    for path in MODULES:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    assert not {name: files for name, files in places.items() if len(files) > 1}
+
+
+def test_modules_import_each_other_in_no_circle():
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in MODULES}
+    graph = {name: {other for other in imported(path) if other in names} for name, path in names.items()}
+    graph = {
+        name: found | {other.rpartition(".")[0] for other in imported(names[name]) if other.rpartition(".")[0] in names}
+        for name, found in graph.items()
+    }
+    packages = {name for name, path in names.items() if path.stem == "__init__"}
+    graph = {name: found - packages - {name} for name, found in graph.items()}
+    TopologicalSorter(graph).prepare()  # raises CycleError
 
 
 def test_every_row_of_the_table_exists_or_is_planned():
