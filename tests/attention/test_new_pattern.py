@@ -116,7 +116,7 @@ def test_a_denoiser_trains_with_it(pattern: Pattern):
     model, losses = denoiser(pattern), []
     optimiser = torch.optim.SGD(model.parameters(), lr=1e-4)
     for _ in range(2):
-        loss = flow_loss(lambda noised, at: model(noised, at, context), data, noise, time)
+        loss = flow_loss(lambda noised, at: model(noised, at, context), data, noise, time).mean()
         optimiser.zero_grad()
         loss.backward()
         assert all(block.temporal.to_k.weight.grad.any() for block in model.blocks)  # type: ignore[union-attr]
