@@ -96,7 +96,7 @@ def _finite(value: Any) -> Any:
 
 
 def new_draft(folder: Path) -> Path:
-    """Create an empty hidden sibling of `folder`. Its name holds the process id, so that `remove_stale` recognises it."""
+    """Create an empty hidden sibling of `folder`, named after this process so that `remove_stale` recognises it."""
     return _sibling(folder, "draft")
 
 

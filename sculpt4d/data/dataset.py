@@ -252,7 +252,7 @@ def choose_held_out(names: Sequence[str], limit: int | None) -> tuple[str, ...]:
 
 
 def read_held_out(folder: Path, settings: ClipSettings) -> tuple[Clip, MeshSequence]:
-    """Read the clip of one held-out object and its ground-truth meshes, deterministically."""
+    """Read the clip and the ground-truth meshes of one held-out object, deterministically."""
     reader = Reader(folder, settings.distance_points > 0, keep=False)
     return read_clip(reader, settings, Choice(0, 0, 0)), read_truth(folder, settings)
 
@@ -260,6 +260,9 @@ def read_held_out(folder: Path, settings: ClipSettings) -> tuple[Clip, MeshSeque
 def holdout_clips(
     root: Path, settings: ClipSettings, limit: int | None = None
 ) -> Iterator[tuple[str, str, Clip, MeshSequence]]:
-    """Yield (name, family, clip, ground-truth meshes) of the held-out objects in split.json, or of the first `limit`."""
+    """Yield (name, family, clip, ground-truth meshes) of the held-out objects in split.json.
+
+    limit: maximum number of objects; None: all.
+    """
     for name in choose_held_out(split_names(root, "holdout"), limit):
         yield name, store.read_record(root / name)["family"], *read_held_out(root / name, settings)

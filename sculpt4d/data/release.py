@@ -101,14 +101,14 @@ def with_rest(rendered: AnimatedMesh, source: AnimatedMesh, folder: Path, path: 
 
 
 def rendered_box(animated: AnimatedMesh) -> Box:
-    """Return the box of rendered meshes: the identity if they already lie in their cameras' box, else the clip's box."""
+    """Return the box of rendered meshes: the identity if they lie in their cameras' box, else the clip's box."""
     if np.abs(animated.vertices).max() <= REACH:
         return Box(np.zeros(3, np.float32), 1.0)
     return clip_box(animated.vertices)
 
 
 class BesideWriter(store.ObjectWriter):
-    """Writer that adds only geo_data to renders. With `found`, surface points of another program are kept unchanged."""
+    """Writer that adds only geo_data to renders; with `found`, it keeps surface points of another program."""
 
     def __init__(self, draft: Path, found: bool) -> None:
         super().__init__(draft, (), Box(np.zeros(3, np.float32), 1.0))

@@ -86,7 +86,7 @@ def attempt(job: Named, work: Work) -> Attempt:
 
 
 def refuse_doubles(jobs: Sequence[Named]) -> None:
-    """Raise ValueError when two jobs share a name: both would write to one folder and their results would be mixed up."""
+    """Raise ValueError when two jobs share a name: they would write to one folder and their results would mix."""
     doubles = [name for name, count in Counter(job.name for job in jobs).items() if count > 1]
     if doubles:
         raise ValueError(f"several objects are named {', '.join(doubles[:5])}: give every object a name of its own")

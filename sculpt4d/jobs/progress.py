@@ -36,7 +36,7 @@ def shown(outcomes: Iterable[Outcome], total: int, doing: str = "Preparing") -> 
 
 
 def told_of(counts: Counter[str], total: int, seconds: float) -> str:
-    """Return the counts of skipped and failed objects, the average rate of the run and the remaining time at that rate."""
+    """Return the counts of skipped and failed objects, the average rate and the remaining time at that rate."""
     rate = counts.total() / max(seconds, 1e-9)
     left = (total - counts.total()) / rate
     losses = f"{counts['skipped']} skipped, {counts['failed']} failed"
