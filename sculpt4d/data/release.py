@@ -61,13 +61,8 @@ def read_rendered(folder: Path) -> AnimatedMesh:
             raise FileNotFoundError(f"{path} is missing, {count} frames were expected: render the object again")
         try:
             meshes.append(store.read_mesh(folder, number))
-        except (
-            ValueError,
-            TypeError,
-            KeyError,
-            IndexError,
-            AttributeError,
-        ) as error:  # errors of the ply reader on a truncated file
+        # the ply reader raises any of these on a truncated file
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
             raise ValueError(f"{path} is no readable mesh ({error!r}): render the object again") from error
         mesh, first = meshes[-1], meshes[0]
         if not len(mesh.faces) or not np.isfinite(mesh.vertices).all():
@@ -147,7 +142,8 @@ def beside(source: Path, folder: Path) -> Iterator[BesideWriter]:
 def _joining(folder: Path) -> Iterator[BesideWriter]:
     """Yield a writer whose files are moved into `folder` if the block succeeds.
 
-    A killed writer leaves the object incomplete: object.json is written before our own points, but after existing ones.
+    A killed writer leaves the object incomplete. object.json is written before our own surface points; next to existing
+    points it is written last.
     """
     surface, record = folder / store.SURFACE, folder / store.RECORD
     found = surface.is_file() and (not record.is_file() or store.read_record(folder)["found"])

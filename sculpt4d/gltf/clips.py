@@ -14,7 +14,7 @@ from sculpt4d.gltf.tree import REST
 
 PROBES = 16  # timestamps at which the motion of a clip is measured
 PROBE_VERTICES = 4000  # approximate number of vertices used for it
-MOST_NUMBERS = 2**25  # maximum count of numbers in the keys of one clip: an eighth GiB
+MOST_NUMBERS = 2**25  # maximum count of numbers in the keys of one clip: 1/8 GiB
 ALIKE = 0.01  # animations that start and end within this share of their length may form one clip
 MOST_NAMED = 12  # maximum number of animations named in a note
 POINTER = re.compile(r"/nodes/(\d+)/(translation|rotation|scale|weights)")

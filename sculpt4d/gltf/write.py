@@ -1,4 +1,7 @@
-"""Write animated GLB files: skins, moving nodes, morph targets, and sequences with one mesh per frame."""
+"""Write animated GLB files: skins, moving nodes, morph targets, and sequences with one mesh per frame.
+
+Also computes the vertex normals that are written with every mesh.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path

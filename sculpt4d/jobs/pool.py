@@ -1,6 +1,7 @@
 """Process pool on one machine with a time limit, a memory limit and retries per job.
 
 A worker that dies only loses its own job. `concurrent.futures` does not provide this: there the whole pool breaks.
+`local` chooses between the pool and the calling process.
 """
 
 import os

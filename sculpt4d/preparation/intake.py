@@ -21,7 +21,7 @@ from sculpt4d.preparation.filter import (
 )
 from sculpt4d.types import AnimatedMesh
 
-PROBES = 32  # frames used to filter an animated file, however few are requested
+PROBES = 32  # minimum number of frames used to filter an animated file, however few are requested
 
 
 class Origin(NamedTuple):
