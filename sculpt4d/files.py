@@ -1,7 +1,7 @@
-"""Files and folders that appear whole or not at all, their digests, strict JSON, and file locks.
+"""Atomic writes of files and folders, SHA-256 digests, strict JSON, and file locks.
 
-A file or folder is written beside its place under a hidden name, then renamed: a reader, or a process that is killed at
-any moment, sees the old one or the new one. Modes are those of the umask.
+A file or folder is first written under a hidden name in the same folder, then renamed. Readers see the old content or
+the new content, never a partial one, even if the writing process is killed. File modes follow the umask.
 """
 
 import errno
@@ -25,8 +25,8 @@ from filelock import FileLock, Timeout
 log = logging.getLogger(__name__)
 
 HIDDEN = re.compile(r"\..+\.(?P<what>draft|replaced)-(?P<host>.+)-(?P<pid>\d+)-\w+")
-NAMED = 100  # letters of the place's name in a hidden one: a file name has 255
-ABANDONED = 24 * 3600.0  # seconds without a change after which a draft of another machine belongs to nobody
+NAMED = 100  # characters of the target name kept in a hidden name: file names are limited to 255
+ABANDONED = 24 * 3600.0  # seconds without a change after which a temporary file of another machine is stale
 
 
 # --- files
@@ -34,9 +34,9 @@ ABANDONED = 24 * 3600.0  # seconds without a change after which a draft of anoth
 
 @contextmanager
 def replacing_file(path: Path) -> Iterator[Path]:
-    """A hidden empty file that takes the place of `path` when the block ends well, and vanishes if not.
+    """Yield a hidden empty file that replaces `path` if the block succeeds and is removed otherwise.
 
-    Folders above are made. The block may write the file itself or let another library replace it.
+    Creates parent folders. The block may write the file itself or let another library replace it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = _hidden(path, "draft")
@@ -52,18 +52,18 @@ def replacing_file(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole."""
+    """Write a file atomically."""
     with replacing_file(path) as draft:
         draft.write_bytes(content)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 file whole, line ends as they are."""
+    """Write a UTF-8 file atomically; line endings are kept."""
     write_bytes(path, text.encode())
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file."""
+    """Return the SHA-256 of a file as hexadecimal digits."""
     with open(path, "rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
@@ -72,15 +72,15 @@ def file_digest(path: Path) -> str:
 
 
 def to_json(content: Any, indent: int | None = 1, default: Callable[[Any], Any] | None = None) -> str:
-    """Valid JSON text. A number that is not finite becomes null: NaN means "no value" in every record here.
+    """Serialise to valid JSON. Non-finite numbers become null: NaN means "no value" in all records of this project.
 
-    Raises TypeError for what JSON cannot hold, unless `default` turns it into something that it can.
+    Raises TypeError for values JSON cannot represent, unless `default` converts them.
     """
     return json.dumps(_finite(content), indent=indent, allow_nan=False, default=default)
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write `to_json` of the content whole."""
+    """Write the `to_json` text of the content atomically."""
     write_text(path, to_json(content))
 
 
@@ -96,13 +96,13 @@ def _finite(value: Any) -> Any:
 
 
 def new_draft(folder: Path) -> Path:
-    """An empty hidden sibling of `folder`, named after this process, so that `remove_stale` finds it."""
+    """Create an empty hidden sibling of `folder`, named after this process so that `remove_stale` recognises it."""
     return _sibling(folder, "draft")
 
 
 @contextmanager
 def replacing_folder(folder: Path) -> Iterator[Path]:
-    """A hidden empty folder that takes the place of `folder` when the block ends well, and vanishes if not."""
+    """Yield a hidden empty folder that replaces `folder` if the block succeeds and is removed otherwise."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = new_draft(folder)
     try:
@@ -113,10 +113,11 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
 
 
 def move_into_place(draft: Path, place: Path) -> None:
-    """Rename a file or folder to `place`, which it replaces.
+    """Rename a file or folder to `place`, replacing what is there.
 
-    A folder that is there steps aside first. It comes back when the move fails, or by `remove_stale` when the process
-    is killed between the two renames. Another process that puts its folder there between them wins: the draft stays.
+    An existing folder is first moved aside. It is restored when the move fails, or by `remove_stale` when the process
+    is killed between the two renames. If another process creates `place` between the renames, its folder stays and the
+    draft is left where it is.
     """
     if not draft.is_dir():
         os.replace(draft, place)
@@ -133,20 +134,20 @@ def move_into_place(draft: Path, place: Path) -> None:
     except BaseException:
         _restore(aside, place)
         raise
-    done = _hidden(place, "draft")  # a half deleted folder must not be restored
+    done = _hidden(place, "draft")  # renamed first, so that a partly deleted folder is never restored
     os.replace(aside, done)
     remove(done)
 
 
 def _restore(aside: Path, place: Path) -> None:
-    """Put the folder back that stepped aside from `place`, unless another one is there."""
+    """Move the folder set aside for `place` back, unless `place` exists again."""
     if not place.exists() and (aside / place.name).exists():
         os.replace(aside / place.name, place)
     remove(aside)
 
 
 def remove(path: Path) -> None:
-    """Delete a file or folder if it is there; another process may be deleting it too."""
+    """Delete a file or folder if it exists. Tolerates another process deleting it at the same time."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -154,15 +155,16 @@ def remove(path: Path) -> None:
 
 
 def remove_stale(root: Path) -> None:
-    """Clean `root` of what killed processes left: processes gone from this machine, or idle for a day on another.
+    """Remove temporary files and folders that killed processes left in `root`.
 
-    Drafts are removed. A folder that had stepped aside for a new one that never came is put back.
+    They are stale when their process no longer runs on this machine, or when they belong to another machine and have
+    not changed for a day. A folder that was moved aside for a replacement that never came is restored.
     """
     for path in root.iterdir() if root.is_dir() else ():
         named = HIDDEN.fullmatch(path.name)
         if named and (_gone(int(named["pid"])) if named["host"] == socket.gethostname() else _idle(path)):
             if named["what"] == "replaced":
-                with suppress(OSError):  # another process may clean at the same time
+                with suppress(OSError):  # another process may clean up at the same time
                     for old in path.iterdir():
                         _restore(path, root / old.name)
             remove(path)
@@ -184,7 +186,7 @@ def _gone(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
-    except PermissionError:  # alive, of another user
+    except PermissionError:  # the process exists and belongs to another user
         return False
     return False
 
@@ -192,7 +194,7 @@ def _gone(pid: int) -> bool:
 def _idle(path: Path) -> bool:
     try:
         changed = max(part.stat().st_mtime for part in (path, *path.rglob("*")))
-    except FileNotFoundError:  # its process is removing it
+    except FileNotFoundError:  # its process is deleting it
         return False
     return time.time() - changed > ABANDONED
 
@@ -202,10 +204,10 @@ def _idle(path: Path) -> bool:
 
 @contextmanager
 def file_lock(path: Path) -> Iterator[None]:
-    """Inside, no other process of this machine is inside for the same `path`, which need not exist.
+    """File lock: the first process does the work, the others wait and reuse it.
 
-    The first process does the work, the others wait and find it done. The lock is a hidden file beside `path`, which
-    goes when the work is done. It is free again when its process ends, however that happens. Not reentrant.
+    At most one process of this machine holds the lock of `path`, which need not exist. The lock is a hidden file next
+    to `path` and is deleted when the work is done. It is released when its process ends for any reason. Not reentrant.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     place = path.with_name(f".{path.name}.lock")
@@ -218,7 +220,5 @@ def file_lock(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        place.unlink(
-            missing_ok=True
-        )  # while it is held: who waits for this file sees that it is gone, and takes a new one
+        place.unlink(missing_ok=True)  # deleted while held: a waiting process notices and creates a new file
         lock.release()

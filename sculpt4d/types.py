@@ -1,4 +1,4 @@
-"""The values that travel between modules: small, immutable, with their shapes and units."""
+"""Data types shared between modules: immutable containers with documented shapes and units."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jaxtyping import Float, Float32, Int, Integer, UInt8
 
-if TYPE_CHECKING:  # preparation uses the meshes of this module and does without torch; a NamedTuple checks no types
+if TYPE_CHECKING:  # preparation imports the mesh types without torch; NamedTuple annotations are not checked
     from torch import Tensor
 
 
 class Clip(NamedTuple):
-    """One animated object, or a batch of them (leading b). Coordinates are those of the clip's box, [-1, 1]^3, y up.
+    """One animated object, or a batch of them (leading axis b). Coordinates are in the clip's box, [-1, 1]^3, y up.
 
     images   (t, 3, h, w)  RGB in [0, 1] on white, one crop for the whole clip
-    surface  (t, n, 7)     position, unit normal, 1 on sharp edges; row k is one material point through time
-    queries  (p,)          rows of `surface` chosen by farthest point sampling in the first frame
-    points   (t, m, 3)     places where the signed distance is known (m = 0 when the store has none)
-    distance (t, m)        signed distance there, positive inside, in box units
+    surface  (t, n, 7)     position, unit normal, 1 on sharp edges; index k is one material point in all frames
+    queries  (p,)          indices into `surface`, chosen by farthest point sampling in the first frame
+    points   (t, m, 3)     query points with a known signed distance (m = 0 when the store has none)
+    distance (t, m)        signed distance at `points`, positive inside, in box units
     """
 
     images: "Float[Tensor, '*b t 3 h w']"
@@ -29,9 +29,10 @@ class Clip(NamedTuple):
 
 @dataclass(frozen=True)
 class Mesh:
-    """Triangles of one frame. `vertices` (v, 3) float32; `faces` (f, 3) integers, counter-clockwise seen from outside.
+    """Triangle mesh of one frame.
 
-    An empty mesh (v = f = 0) is a frame in which nothing was found.
+    vertices: (v, 3) float32. faces: (f, 3) integers, counter-clockwise seen from outside. An empty mesh (v = f = 0) is
+    a frame in which no surface was found.
     """
 
     vertices: Float32[np.ndarray, "v 3"]
@@ -40,9 +41,11 @@ class Mesh:
 
 @dataclass(frozen=True)
 class Appearance:
-    """How a mesh looks. colors (f, 3, 3) sRGB in [0, 1] of every corner (base colour factor times vertex colour);
-    texcoords (f, 3, 2), origin at the upper left as in glTF; texture (f,) row of `textures` or -1; textures: (h, w, 3)
-    uint8 sRGB pictures, multiplied with the colours.
+    """Colours and textures of a mesh, per face corner.
+
+    colors: (f, 3, 3) sRGB in [0, 1] at every corner (base colour factor times vertex colour). texcoords: (f, 3, 2),
+    origin at the upper left as in glTF. texture: (f,) index into `textures`, or -1. textures: (h, w, 3) uint8 sRGB
+    images, multiplied by the colours.
     """
 
     colors: Float32[np.ndarray, "f 3 3"]
@@ -53,10 +56,10 @@ class Appearance:
 
 @dataclass(frozen=True)
 class Drawable:
-    """What a renderer draws: a mesh, y up, in [-0.5, 0.5]^3 where the project's cameras look at it.
+    """A mesh with its colours, as a renderer takes it: y up, within [-0.5, 0.5]^3 for the project's cameras.
 
-    colors (f, 3) sRGB in [0, 1], one per face; `appearance` takes their place when it is given. smooth: vertex normals
-    are interpolated over the faces.
+    colors: (f, 3) sRGB in [0, 1], one per face; `appearance` replaces them when given. smooth: interpolate vertex
+    normals over the faces.
     """
 
     mesh: Mesh
@@ -67,11 +70,11 @@ class Drawable:
 
 @dataclass(frozen=True)
 class AnimatedMesh:
-    """One topology, moving. World space, y up, units of the file.
+    """A moving mesh of constant topology. World space, y up, units of the file.
 
-    vertices (t, v, 3) positions in every frame; rest (v, 3) the rest pose; faces (f, 3); colors (f, 3) in [0, 1], one
-    per face; times (t,) seconds on the clip's own axis; notes: choices made while reading (clip name, skipped parts);
-    appearance: colours inside the faces, None where the face colours say all.
+    vertices: (t, v, 3) positions in every frame. rest: (v, 3) rest pose. faces: (f, 3). colors: (f, 3) in [0, 1], one
+    per face. times: (t,) timestamps in seconds on the clip's time axis. notes: choices made while reading (clip name,
+    skipped parts). appearance: colours within the faces, or None when the face colours are sufficient.
     """
 
     vertices: Float32[np.ndarray, "t v 3"]
@@ -86,14 +89,14 @@ class AnimatedMesh:
 
 @dataclass(frozen=True)
 class MeshSequence:
-    """A mesh per frame, topology free to change; coordinates in the clip's box, [-1, 1]^3, y up."""
+    """One mesh per frame; the topology may change. Coordinates are in the clip's box, [-1, 1]^3, y up."""
 
     frames: tuple[Mesh, ...]
     fps: float = 8.0
 
 
 class EncodedClip(NamedTuple):
-    """A clip, or a batch of them, as the denoiser is trained on: the frozen autoencoder's view of it.
+    """A clip, or a batch of them, encoded by the frozen autoencoder: the denoiser's training input.
 
     mean, logvar (t, p, c)     posterior of the latents, not yet normalised
     images       (t, 3, h, w)  RGB in [0, 1] on white

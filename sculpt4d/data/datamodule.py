@@ -1,4 +1,7 @@
-"""Prepared objects as batches: training draws by step, validation reads every held-out object alike."""
+"""Lightning data module for prepared objects.
+
+Training batches are a function of the step; validation reads the held-out objects the same way every time.
+"""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,9 +15,9 @@ from sculpt4d.files import file_lock
 
 
 class StepBatches(Sampler[list[int]]):
-    """Item numbers of the batches from the one that `reached()` names up to `batches`; every rank has its own.
+    """Batch sampler: item numbers of the batches from `reached()` up to `batches`, disjoint between ranks.
 
-    Numbers never repeat, so a dataset that reads item `number` as a function of (seed, number) draws for ever.
+    Numbers never repeat. A dataset that derives item `number` from (seed, number) therefore provides unlimited samples.
     """
 
     def __init__(self, size: int, batches: int, reached: Callable[[], int], rank: int = 0, world: int = 1) -> None:
@@ -30,8 +33,10 @@ class StepBatches(Sampler[list[int]]):
 
 
 class ClipDataModule(lightning.LightningDataModule):
-    """`build` makes the data when it is missing. `encode` replaces clips by what the frozen autoencoder says of them:
-    (dataset of fixed clips, split) to a dataset read by number. Validation holds at most `val_limit` objects.
+    """Training and validation loaders over a folder of prepared objects.
+
+    build: creates missing data. encode: maps (dataset of fixed clips, split) to a dataset of clips encoded by the
+    frozen autoencoder, indexed by item number. val_limit: maximum number of validation objects.
     """
 
     def __init__(
@@ -54,7 +59,7 @@ class ClipDataModule(lightning.LightningDataModule):
         self.holdout: Dataset[Any] | None = None
 
     def prepare_data(self) -> None:
-        """Builds what is missing; rank 0 alone, and one run alone."""
+        """Build missing data, on rank 0 only and in one run at a time."""
         if self.build is not None:
             with file_lock(self.root):
                 self.build(self.root)
@@ -74,10 +79,10 @@ class ClipDataModule(lightning.LightningDataModule):
             self.train, self.holdout = datasets["train"], datasets["holdout"]
 
     def _split(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Names to train on and held-out names.
+        """Return the training and the held-out object names.
 
-        Another run may have asked for another set of the same folder since `prepare_data`, and every build writes the
-        split it was asked for: it is written again, and read before anyone else can.
+        Each build writes the split it was asked for, and another run may have built a different set in the same folder
+        since `prepare_data`. The split is therefore written again and read under the same lock.
         """
         if self.build is None:
             return split_names(self.root, "train"), split_names(self.root, "holdout")

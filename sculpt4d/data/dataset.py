@@ -1,4 +1,8 @@
-"""A folder of prepared objects to clips: which object, frames, view and points is decided by a number alone."""
+"""Clips from a folder of prepared objects.
+
+An item number determines object, frames, view and points. The module also reads the held-out split and its ground-truth
+meshes.
+"""
 
 import json
 import zlib
@@ -21,7 +25,7 @@ from sculpt4d.types import Clip, Mesh, MeshSequence
 
 
 class Reader:
-    """Arrays of one object's frames, from the store each time or, with `keep`, read once and held in memory."""
+    """Arrays of one object's frames: read from the store at each call, or once into memory with `keep`."""
 
     def __init__(self, folder: Path, labelled: bool, keep: bool) -> None:
         self.folder, self.count, self.views = folder, store.frame_count(folder), store.view_count(folder)
@@ -34,13 +38,13 @@ class Reader:
             self._labels = store.read_distances(folder, range(self.count)) if labelled else None
 
     def surface(self, frames: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        """(uniform (t, n, 6), sharp (t, s, 6)) of the frames."""
+        """Return (uniform (t, n, 6), sharp (t, s, 6)) for the frames."""
         if self._surface is None:
             return store.read_surface(self.folder, frames)
         return self._surface[0][list(frames)], self._surface[1][list(frames)]
 
     def swallowed(self, frames: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        """Which rows of `surface` have no place of their own, (t, n) and (t, s); none where nobody looked."""
+        """Return masks (t, n) and (t, s) of the interior points in `surface`; all False when the store has no masks."""
         if self._surface is not None and self._swallowed is not None:
             return self._swallowed[0][list(frames)], self._swallowed[1][list(frames)]
         found = store.read_swallowed(self.folder, frames) if self._surface is None else None
@@ -50,27 +54,27 @@ class Reader:
         return random, sharp
 
     def labels(self, frames: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        """(places (t, m, 3), distances (t, m)) of the frames."""
+        """Return (query points (t, m, 3), signed distances (t, m)) for the frames."""
         if self._labels is None:
             return store.read_distances(self.folder, frames)
         return self._labels[0][list(frames)], self._labels[1][list(frames)]
 
 
-TO_CLIP = 2.0  # stored coordinates lie in [-0.5, 0.5], a clip's in [-1, 1]
+TO_CLIP = 2.0  # stored coordinates are in [-0.5, 0.5], those of a clip in [-1, 1]
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The random part of reading one clip."""
+    """Random choices made when reading one clip."""
 
-    first: int  # stored frame that the clip starts with
+    first: int  # first stored frame of the clip
     view: int
     seed: int
-    query: int | None = None  # stored frame in which the queries are chosen; None: the clip's first
+    query: int | None = None  # stored frame in which queries are chosen; None: the clip's first frame
 
 
 def read_clip(reader: Reader, settings: ClipSettings, choice: Choice) -> Clip:
-    """The clip of one prepared object. Raises ValueError when the store holds too few frames or points."""
+    """Read a clip of one prepared object. Raises ValueError when the store holds too few frames or points."""
     stored, folder = reader.count, reader.folder
     if choice.first + settings.frames > stored:
         raise ValueError(
@@ -92,12 +96,12 @@ def read_clip(reader: Reader, settings: ClipSettings, choice: Choice) -> Clip:
 def _surface(
     reader: Reader, frames: Sequence[int], query: int | None, settings: ClipSettings, rng: np.random.Generator
 ) -> tuple[Float[Tensor, "t n 7"], Int[Tensor, " p"]]:
-    """Uniform rows first, then sharp ones; queries by farthest point sampling of each section in one frame.
+    """Sample surface points, uniform ones first, then sharp ones.
 
-    Points that the closed surface swallowed in one of the clip's frames are taken last: they slide along a surface that
-    is not theirs, so a clip has them only where the store holds too few others.
+    Queries are chosen by farthest point sampling of each section in one frame. Points that are interior in any frame of
+    the clip are used only when the store holds too few others: they slide along a foreign surface.
     """
-    asked = frames if query is None else [query, *frames]  # the first of them chooses the queries
+    asked = frames if query is None else [query, *frames]  # queries are chosen in the first of these frames
     random, sharp = reader.surface(asked)
     first = len(asked) - len(frames)
     swallowed = reader.swallowed(asked)
@@ -124,7 +128,7 @@ def _surface(
         )
         chosen = farthest_points(section[0, :, :3].numpy(), shares[label])
         if not (settings.aligned and settings.consistent):
-            (other,) = rng.spawn(1)  # so that all other draws are those of aligned queries
+            (other,) = rng.spawn(1)  # a separate generator keeps all other draws equal to those with aligned queries
             for frame in section[1:]:
                 frame.copy_(frame[_own_queries(frame[:, :3].numpy(), chosen, other)])
         queries.append(offset + chosen)
@@ -140,7 +144,10 @@ def _surface(
 def _own_queries(
     points: Float[np.ndarray, "n 3"], places: Int[np.ndarray, " p"], rng: np.random.Generator
 ) -> Int[np.ndarray, " n"]:
-    """An order of a frame's points in which `places` hold its own queries, chosen from a start of its own."""
+    """Return an order of a frame's points whose entries at `places` are queries chosen for this frame.
+
+    Farthest point sampling starts at a random point of the frame.
+    """
     own = farthest_points(points, len(places), int(rng.integers(len(points))))
     order = np.empty(len(points), dtype=np.int64)
     order[places] = own
@@ -149,7 +156,7 @@ def _own_queries(
 
 
 def _rows(swallowed: Bool[np.ndarray, " n"], count: int, rng: np.random.Generator) -> Int[np.ndarray, " {count}"]:
-    """`count` rows at random, swallowed ones only after all others."""
+    """Return `count` random indices; interior points come only after all others."""
     order = rng.permutation(len(swallowed))
     return order[np.argsort(swallowed[order], kind="stable")[:count]]
 
@@ -171,7 +178,7 @@ def _distances(
 
 
 def read_truth(folder: Path, settings: ClipSettings, first: int = 0) -> MeshSequence:
-    """The closed meshes of the clip's frames, in the clip's box."""
+    """Return the ground-truth closed meshes of the clip's frames, in the clip's box."""
     frames = range(first, first + settings.frames)
     meshes = [store.read_watertight(folder, frame) for frame in frames]
     return MeshSequence(tuple(Mesh(TO_CLIP * mesh.vertices, mesh.faces) for mesh in meshes))
@@ -180,7 +187,7 @@ def read_truth(folder: Path, settings: ClipSettings, first: int = 0) -> MeshSequ
 class ClipDataset(Dataset[Clip]):
     """Prepared objects as clips; item `number` is the same in every process and after every restart.
 
-    `fixed` reads each object the same way always (validation, the latent cache): number = variant * objects + object.
+    `fixed` reads each object deterministically (validation, latent cache): number = variant * objects + object.
     """
 
     def __init__(
@@ -203,16 +210,16 @@ class ClipDataset(Dataset[Clip]):
         stored = self._reader(index).count
         first = int(rng.integers(max(stored - self.settings.frames, 0) + 1))
         view, seed = int(rng.integers(self._views(index))), int(rng.integers(2**31))
-        # a lone frame meets queries carried from another, as the frames of a clip do
+        # a single frame also gets queries from another frame, as the frames of a clip do
         query = int(rng.integers(stored)) if self.settings.frames == 1 else None
         return self.read(index, Choice(first, view, seed, query))
 
     def read(self, index: int, choice: Choice) -> Clip:
-        """The clip of object `index`, read as `choice` says."""
+        """Read the clip of object `index` with the given choices."""
         return read_clip(self._reader(index), self.settings, choice)
 
     def _reader(self, index: int) -> Reader:
-        """Made once an object: counting its frames and views lists folders, which no batch should wait for again."""
+        """Return the cached reader: counting frames and views lists folders, which is too slow to repeat per batch."""
         if index not in self._readers:
             folder = self.root / self.names[index]
             self._readers[index] = Reader(folder, self.settings.distance_points > 0, self.settings.keep)
@@ -223,7 +230,10 @@ class ClipDataset(Dataset[Clip]):
 
 
 def split_names(root: Path, split: str) -> tuple[str, ...]:
-    """Object names of `split` ('train' or 'holdout') as split.json lists them. Raises FileNotFoundError."""
+    """Return the object names of `split` ('train' or 'holdout') from split.json that are complete.
+
+    Raises FileNotFoundError when split.json is missing.
+    """
     path = root / "split.json"
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: prepare the data first (python prepare.py), or set data.root")
@@ -232,8 +242,9 @@ def split_names(root: Path, split: str) -> tuple[str, ...]:
 
 
 def choose_held_out(names: Sequence[str], limit: int | None) -> tuple[str, ...]:
-    """The first `limit` held-out objects, in an order that mixes the families and does not change with the set's size;
-    without a limit all of them as listed.
+    """Return the first `limit` held-out objects, or all as listed without a limit.
+
+    The order mixes the families and does not depend on the size of the set.
     """
     if limit is None:
         return tuple(names)
@@ -241,7 +252,7 @@ def choose_held_out(names: Sequence[str], limit: int | None) -> tuple[str, ...]:
 
 
 def read_held_out(folder: Path, settings: ClipSettings) -> tuple[Clip, MeshSequence]:
-    """The clip of one held-out object and its true meshes, always read the same way."""
+    """Read the clip and the ground-truth meshes of one held-out object, deterministically."""
     reader = Reader(folder, settings.distance_points > 0, keep=False)
     return read_clip(reader, settings, Choice(0, 0, 0)), read_truth(folder, settings)
 
@@ -249,6 +260,9 @@ def read_held_out(folder: Path, settings: ClipSettings) -> tuple[Clip, MeshSeque
 def holdout_clips(
     root: Path, settings: ClipSettings, limit: int | None = None
 ) -> Iterator[tuple[str, str, Clip, MeshSequence]]:
-    """(name, family, clip, true meshes) of the held-out objects that split.json lists, or of the first `limit`."""
+    """Yield (name, family, clip, ground-truth meshes) of the held-out objects in split.json.
+
+    limit: maximum number of objects; None: all.
+    """
     for name in choose_held_out(split_names(root, "holdout"), limit):
         yield name, store.read_record(root / name)["family"], *read_held_out(root / name, settings)

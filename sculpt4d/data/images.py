@@ -1,7 +1,7 @@
-"""RGBA frames of a clip to the pictures a network sees: on white, one crop for all frames, one size.
+"""Convert RGBA frames of a clip to network input: on white, one crop for all frames, one size.
 
-The crop is common to the clip (the object may move and grow within it), unlike the base model, which crops every
-picture by itself (`recentre`); the margin and the resizing are those of the base model's training data.
+All frames share one crop, so the object may move and grow within it. The base model instead crops every image on its
+own (`recentre`). Margin and resizing are those of the base model's training data.
 """
 
 from collections.abc import Sequence
@@ -14,15 +14,15 @@ from torch.nn import functional
 
 from sculpt4d.render.compositing import on_white
 
-MARGIN = 1.15  # side of the crop over the longer side of the object's box
+MARGIN = 1.15  # side of the crop divided by the longer side of the object's bounding box
 
 
 def compose(frames: Sequence[np.ndarray], size: int) -> Float[Tensor, "t 3 {size} {size}"]:
-    """RGB in [0, 1] on white, `size` x `size`, bilinear with antialiasing; training and inference share it.
+    """Return RGB images in [0, 1] on white, `size` x `size`, resized bilinearly with antialiasing.
 
-    frames: RGBA, (h, w, 4) uint8, colours not multiplied by alpha.
+    Used by training and inference. frames: RGBA, (h, w, 4) uint8, colours not premultiplied by alpha.
 
-    Raises ValueError, naming the frame, for no frames, other shapes than RGBA, different sizes and empty masks.
+    Raises ValueError, naming the frame, for an empty list, non-RGBA shapes, unequal sizes and empty masks.
     """
     _check(frames)
     top, bottom, left, right = _common_box(frames)
@@ -53,7 +53,7 @@ def _check(frames: Sequence[np.ndarray]) -> None:
 
 
 def _common_box(frames: Sequence[UInt8[np.ndarray, "h w 4"]]) -> tuple[int, int, int, int]:
-    """Top, bottom, left, right (ends exclusive) of what any frame shows."""
+    """Return top, bottom, left, right (ends exclusive) of the union of all masks."""
     seen = np.zeros(frames[0].shape[:2], dtype=bool)
     for index, frame in enumerate(frames):
         mask = frame[..., 3] > 0

@@ -1,8 +1,9 @@
-"""Folders of the official release: finished renders read as one animation, and geo_data written beside them.
+"""Folders of the official release: read finished renders as an animation and add geo_data to them.
 
-A rendered object is FOLDER/render_cond/frame_0000/{000.png.., mesh.ply, transforms.json}. Its three ways to points are
-the modes `export` (rest pose and frames from the animated file), `hybrid` (rest pose from the file, frames from the
-renders) and `render` (rest pose is the first frame's mesh). Correspondence needs one topology throughout.
+A rendered object is FOLDER/render_cond/frame_0000/{000.png.., mesh.ply, transforms.json}. Surface points are made in
+one of three modes: `export` (rest pose and frames from the animated file), `hybrid` (rest pose from the file, frames
+from the renders) and `render` (rest pose is the first frame's mesh). Correspondence requires one topology in all
+frames.
 """
 
 import dataclasses
@@ -21,24 +22,24 @@ from sculpt4d.geometry.bounds import Box, clip_box
 from sculpt4d.types import AnimatedMesh
 
 RENDERS = "render_cond"
-REACH = 0.51  # meshes that stay within this are in the box of their cameras already
-GREY = 0.7  # nothing is drawn of these meshes
+REACH = 0.51  # meshes within this distance are already in their cameras' box
+GREY = 0.7  # placeholder colour: these meshes are not rendered
 
 
 def is_rendered(folder: Path) -> bool:
-    """Whether the folder holds the renders of an object."""
+    """Return whether the folder holds the renders of an object."""
     return (folder / RENDERS / store.frame_name(0)).is_dir()
 
 
 def rendered_folders(root: Path) -> list[Path]:
-    """`root` itself or the folders in it that hold renders, sorted."""
+    """Return `root` itself, or the sorted subfolders that hold renders."""
     if is_rendered(root):
         return [root]
     return sorted(path for path in root.iterdir() if not path.name.startswith(".") and is_rendered(path))
 
 
 def mesh_digest(folder: Path) -> str:
-    """SHA-256 over the meshes of all frames, in order."""
+    """Return the SHA-256 over the meshes of all frames, in order."""
     digest = hashlib.sha256()
     for number in range(store.frame_count(folder)):
         path = folder / RENDERS / store.frame_name(number) / "mesh.ply"
@@ -47,9 +48,10 @@ def mesh_digest(folder: Path) -> str:
 
 
 def read_rendered(folder: Path) -> AnimatedMesh:
-    """The meshes of finished renders as one animation whose rest pose is frame 0, in the coordinates they are in.
+    """Read the meshes of finished renders as one animation. The rest pose is frame 0; coordinates are unchanged.
 
-    Raises FileNotFoundError for a missing frame or mesh, ValueError when a mesh cannot be read or topologies differ.
+    Raises FileNotFoundError for a missing frame or mesh, and ValueError when a mesh cannot be read or topologies
+    differ.
     """
     count = store.frame_count(folder)
     meshes = []
@@ -59,13 +61,8 @@ def read_rendered(folder: Path) -> AnimatedMesh:
             raise FileNotFoundError(f"{path} is missing, {count} frames were expected: render the object again")
         try:
             meshes.append(store.read_mesh(folder, number))
-        except (
-            ValueError,
-            TypeError,
-            KeyError,
-            IndexError,
-            AttributeError,
-        ) as error:  # what its reader meets in a torn file
+        # the ply reader raises any of these on a truncated file
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
             raise ValueError(f"{path} is no readable mesh ({error!r}): render the object again") from error
         mesh, first = meshes[-1], meshes[0]
         if not len(mesh.faces) or not np.isfinite(mesh.vertices).all():
@@ -85,7 +82,10 @@ def read_rendered(folder: Path) -> AnimatedMesh:
 
 
 def with_rest(rendered: AnimatedMesh, source: AnimatedMesh, folder: Path, path: Path) -> AnimatedMesh:
-    """The rendered frames with rest pose, times and notes of the file they came from. ValueError for two topologies."""
+    """Return the rendered frames with the rest pose, times and notes of their source file.
+
+    Raises ValueError when the topologies differ.
+    """
     if len(source.rest) != len(rendered.rest) or not np.array_equal(source.faces, rendered.faces):
         raise ValueError(
             f"{path} has {len(source.rest)} vertices and {len(source.faces)} faces, the meshes of {folder / RENDERS} "
@@ -96,14 +96,14 @@ def with_rest(rendered: AnimatedMesh, source: AnimatedMesh, folder: Path, path: 
 
 
 def rendered_box(animated: AnimatedMesh) -> Box:
-    """Renders keep the coordinates of their cameras; meshes that are not in the box are brought there."""
+    """Return the box of rendered meshes: the identity if they lie in their cameras' box, else the clip's box."""
     if np.abs(animated.vertices).max() <= REACH:
         return Box(np.zeros(3, np.float32), 1.0)
     return clip_box(animated.vertices)
 
 
 class BesideWriter(store.ObjectWriter):
-    """Writes geo_data alone; `found` surface points, of another program, stay as they are."""
+    """Writer that adds only geo_data to renders; with `found`, it keeps surface points of another program."""
 
     def __init__(self, draft: Path, found: bool) -> None:
         super().__init__(draft, (), Box(np.zeros(3, np.float32), 1.0))
@@ -121,10 +121,10 @@ class BesideWriter(store.ObjectWriter):
 
 @contextmanager
 def beside(source: Path, folder: Path) -> Iterator[BesideWriter]:
-    """A writer whose files lie beside the renders of `source`: in place, or in a copy of them that appears whole.
+    """Yield a writer that adds geometry to the renders of `source`: in place, or in a copy that is created atomically.
 
-    Surface points of another program are kept. Raises ValueError when they cannot be read, or when `folder` is there
-    and is no such copy.
+    Surface points of another program are kept. Raises ValueError when they cannot be read, or when `folder` exists and
+    is not such a copy.
     """
     if source.resolve() == folder.resolve():
         with _joining(folder) as writer:
@@ -140,9 +140,10 @@ def beside(source: Path, folder: Path) -> Iterator[BesideWriter]:
 
 @contextmanager
 def _joining(folder: Path) -> Iterator[BesideWriter]:
-    """A writer whose files join the renders in `folder` when the block ends well.
+    """Yield a writer whose files are moved into `folder` if the block succeeds.
 
-    A killed writer leaves the object incomplete: object.json comes before our points, and after found ones.
+    A killed writer leaves the object incomplete. object.json is written before our own surface points; next to existing
+    points it is written last.
     """
     surface, record = folder / store.SURFACE, folder / store.RECORD
     found = surface.is_file() and (not record.is_file() or store.read_record(folder)["found"])

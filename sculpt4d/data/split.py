@@ -1,4 +1,4 @@
-"""Which objects are held out: those with the smallest SHA-256 of their ids, so that anyone finds the same ones."""
+"""Train and holdout split. The holdout objects are those whose ids have the smallest SHA-256, so it is reproducible."""
 
 import hashlib
 import logging
@@ -10,16 +10,16 @@ from sculpt4d.files import write_json
 
 log = logging.getLogger(__name__)
 
-SHARE = 10  # one in so many is held out where the number asked for would leave less than that for training
+SHARE = 10  # one in this many objects is held out when the requested number would hold out more than half
 
 
 def held_out(ids: Sequence[str], count: int) -> frozenset[str]:
-    """The `count` ids with the smallest SHA-256 of their UTF-8 bytes; any number of ids, in any order."""
+    """Return the `count` ids with the smallest SHA-256 of their UTF-8 bytes. Accepts any number of ids in any order."""
     return frozenset(sorted(ids, key=lambda uid: hashlib.sha256(uid.encode()).digest())[:count])
 
 
 def fitting(count: int, objects: int) -> int:
-    """`count`, or a tenth of the objects (at least one) where it would hold out more than half of them."""
+    """Return `count`, or a tenth of the objects (at least one) if `count` would hold out more than half of them."""
     if 2 * count <= objects or objects < 2:
         return count
     fewer = max(1, objects // SHARE)
@@ -28,9 +28,9 @@ def fitting(count: int, objects: int) -> int:
 
 
 def write_split(root: Path, names: Sequence[str], count: int) -> Mapping[str, Sequence[str]]:
-    """split.json of these objects in `root`; a lone object is trained on and held out alike.
+    """Write split.json for these objects in `root`. A single object is used for both training and validation.
 
-    An object's id is its uid, or its name where it has none. Nothing is written without objects.
+    An object's id is its uid, or its name if it has none. Nothing is written without objects.
     """
     if not names:
         return {"train": [], "holdout": []}

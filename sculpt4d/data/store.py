@@ -1,8 +1,9 @@
-"""The folder of one prepared object, written whole or not at all, and read in parts.
+"""Folder of one prepared object: written atomically, read in parts.
 
 The layout is that of the official release: render_cond/frame_0000/{000.png.., mesh.ply, transforms.json} and
-geo_data/4d_sample_new.npz; labelled points, closed meshes, marks of swallowed points and object.json are added, each in
-a file of its own. Coordinates lie in [-0.5, 0.5]^3.
+geo_data/4d_sample_new.npz. Separate files add labelled query points, closed meshes, masks of interior points (called
+`swallowed`) and object.json. The module holds the object record, the array files, and the readers of images, cameras
+and meshes. Coordinates are in [-0.5, 0.5]^3.
 """
 
 import json
@@ -22,7 +23,7 @@ from sculpt4d.geometry.bounds import Box
 from sculpt4d.render.cameras import Camera, read_transforms, write_transforms
 from sculpt4d.types import Mesh
 
-SEPARATORS = ("/", "_")  # between frame and array in the names of an npz: ours first
+SEPARATORS = ("/", "_")  # between frame and array name in an npz: ours first, then the release's
 
 
 def frame_name(number: int) -> str:
@@ -30,7 +31,7 @@ def frame_name(number: int) -> str:
 
 
 def read_arrays(path: Path, frames: Sequence[int], names: Sequence[str]) -> list[np.ndarray]:
-    """Each named array of the frames, stacked; nothing else is read. Raises ValueError, naming the file."""
+    """Return each named array, stacked over the frames; reads nothing else. Raises ValueError, naming the file."""
     again = f"prepare {path.parents[1].name} again (python prepare.py), or remove it from the data"
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -53,11 +54,11 @@ RECORD = "object.json"
 
 
 class Record(TypedDict):
-    """What object.json says: where the object comes from and how it was prepared.
+    """Content of object.json: origin and preparation of the object.
 
-    counts: vertices, faces, rows on sharp edges; random_swallowed and sharp_swallowed are summed over the frames.
-    seconds: of the processor, by stage; files of earlier versions have none. mode: as in release.py. found: the surface
-    points were there and are not ours. motion: what the filter measured.
+    counts: vertices, faces, points on sharp edges; random_swallowed and sharp_swallowed count interior points, summed
+    over the frames. seconds: processor time by stage; absent from files of earlier versions. mode: see release.py.
+    found: the surface points existed before and are not ours. motion: measurements of the filter.
     """
 
     name: str
@@ -84,7 +85,7 @@ UNRECORDED = Record(
 
 
 def read_record(folder: Path) -> Record:
-    """object.json, or what can be said without it: folders of the official release have none."""
+    """Read object.json, or return default values with the folder's name: the official release has no object.json."""
     path = folder / RECORD
     if not path.is_file():
         return UNRECORDED | {"name": folder.name}
@@ -101,11 +102,12 @@ ARRAYS = ("random_surface", "sharp_surface")
 
 
 class FrameData(NamedTuple):
-    """Everything stored of one frame.
+    """All stored data of one frame.
 
-    views: square RGBA pictures, one per camera; mesh: the animated mesh, in the box; closed: its watertight surface;
-    random (n, 6), sharp (s, 6): position and unit normal; points (m, 3), distance (m,): positive inside;
-    swallowed: of `random` (n,) and of `sharp` (s,), points that have no place of their own on the closed surface.
+    views: square RGBA images, one per camera. mesh: animated mesh, in the box. closed: its watertight surface. random
+    (n, 6), sharp (s, 6): position and unit normal. points (m, 3), distance (m,): query points and signed distance,
+    positive inside. swallowed: masks of `random` (n,) and `sharp` (s,) for interior points, which have no surface of
+    their own on the closed mesh.
     """
 
     views: Sequence[UInt8[np.ndarray, "h w 4"]]
@@ -119,7 +121,7 @@ class FrameData(NamedTuple):
 
 
 class ObjectWriter:
-    """Takes the frames of one object in order; `finish` writes the arrays and, last, object.json."""
+    """Writes the frames of one object in order; `finish` writes the arrays and, last, object.json."""
 
     def __init__(self, folder: Path, cameras: Sequence[Camera], box: Box) -> None:
         self.folder, self.cameras, self.box = folder, cameras, box
@@ -153,7 +155,7 @@ class ObjectWriter:
         self.frames += 1
 
     def swallowed_counts(self) -> dict[str, int]:
-        """Swallowed rows so far, summed over the frames: random_swallowed and sharp_swallowed."""
+        """Return the number of interior points so far, summed over the frames: random_swallowed and sharp_swallowed."""
         counts = {"random_swallowed": 0, "sharp_swallowed": 0}
         for key, marked in self.swallowed.items():
             counts[key.split("/")[1].replace("surface", "swallowed")] += int(marked.sum())
@@ -170,9 +172,9 @@ class ObjectWriter:
 
 @contextmanager
 def writing(folder: Path, cameras: Sequence[Camera], box: Box) -> Iterator[ObjectWriter]:
-    """A writer into a hidden sibling of `folder` that takes its place when the block ends well, and vanishes if not.
+    """Yield a writer into a hidden sibling that replaces `folder` if the block succeeds and is removed otherwise.
 
-    Whatever instant a process is killed at, `folder` is absent, what it was or complete: never in between.
+    If the process is killed at any time, `folder` is absent, unchanged or complete, never partial.
     """
     if folder.exists() and (not (folder / RECORD).is_file() or read_record(folder)["mode"] != "export"):
         raise ValueError(
@@ -183,30 +185,30 @@ def writing(folder: Path, cameras: Sequence[Camera], box: Box) -> Iterator[Objec
 
 
 def complete(folder: Path) -> bool:
-    """True when the object can be read: both parts of the layout are there, ours or the official release's."""
+    """Return whether both parts of the layout exist, ours or the official release's."""
     return (folder / SURFACE).is_file() and (folder / "render_cond" / frame_name(0)).is_dir()
 
 
 def object_names(root: Path) -> tuple[str, ...]:
-    """The complete objects of a data folder, sorted."""
+    """Return the sorted names of the complete objects in a data folder."""
     return tuple(sorted(path.name for path in root.iterdir() if not path.name.startswith(".") and complete(path)))
 
 
 def frame_count(folder: Path) -> int:
-    """Frames of the object; 0 when it is not prepared."""
+    """Return the number of frames; 0 when the object is not prepared."""
     frames = folder / "render_cond"
     return sum(path.name.startswith("frame_") for path in frames.iterdir()) if frames.is_dir() else 0
 
 
 def view_count(folder: Path) -> int:
-    """Pictures of every frame; 0 when the object is not prepared."""
+    """Return the number of images per frame; 0 when the object is not prepared."""
     return len(list((folder / "render_cond" / frame_name(0)).glob("[0-9]*.png")))
 
 
 def read_surface(
     folder: Path, frames: Sequence[int]
 ) -> tuple[Float16[np.ndarray, "t n 6"], Float16[np.ndarray, "t s 6"]]:
-    """Uniform and sharp-edge points of the frames; s = 0 when the object has no sharp edge."""
+    """Read uniform and sharp-edge points of the frames; s = 0 when the object has no sharp edge."""
     random, sharp = read_arrays(folder / SURFACE, frames, ARRAYS)
     return random, sharp
 
@@ -214,7 +216,7 @@ def read_surface(
 def read_swallowed(
     folder: Path, frames: Sequence[int]
 ) -> tuple[Bool[np.ndarray, "t n"], Bool[np.ndarray, "t s"]] | None:
-    """Which rows of `read_surface` the closed surface swallowed; None where nobody looked (official release)."""
+    """Read the masks of interior points in `read_surface`; None when they are not stored (official release)."""
     if not (folder / SWALLOWED).is_file():
         return None
     random, sharp = read_arrays(folder / SWALLOWED, frames, ARRAYS)
@@ -224,7 +226,7 @@ def read_swallowed(
 def read_distances(
     folder: Path, frames: Sequence[int]
 ) -> tuple[Float16[np.ndarray, "t m 3"], Float16[np.ndarray, "t m"]]:
-    """Labelled points and their signed distances, positive inside."""
+    """Read the labelled query points and their signed distances, positive inside."""
     path = folder / DISTANCE
     if not path.is_file():
         raise FileNotFoundError(
@@ -235,7 +237,7 @@ def read_distances(
 
 
 def read_views(folder: Path, frames: Sequence[int], view: int = 0) -> tuple[UInt8[np.ndarray, "h w 4"], ...]:
-    """The pictures of one camera, RGBA."""
+    """Read the RGBA images of one camera."""
     return tuple(_read_picture(folder / "render_cond" / frame_name(frame) / f"{view:03d}.png") for frame in frames)
 
 
@@ -245,12 +247,12 @@ def read_cameras(folder: Path, frame: int = 0) -> tuple[Camera, ...]:
 
 
 def read_mesh(folder: Path, frame: int) -> Mesh:
-    """The animated mesh of one frame, the same topology in all."""
+    """Read the animated mesh of one frame; all frames have the same topology."""
     return read_ply(folder / "render_cond" / frame_name(frame) / "mesh.ply")
 
 
 def read_watertight(folder: Path, frame: int) -> Mesh:
-    """The closed surface of one frame; folders of the official release have none."""
+    """Read the closed mesh of one frame; the official release has none."""
     return read_ply(folder / "geo_data" / "watertight" / f"{frame_name(frame)}.ply")
 
 
@@ -269,7 +271,7 @@ def _write_mesh(path: Path, mesh: Mesh) -> None:
 
 
 def read_ply(path: Path) -> Mesh:
-    """The triangles of a ply file, vertices as they are stored."""
+    """Read the triangles of a ply file; vertices are kept as stored."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: prepare the object again (python prepare.py)")
     mesh = trimesh.load_mesh(path, process=False)

@@ -14,7 +14,7 @@ from sculpt4d.gltf.clips import GltfClip, choose, clips
 from sculpt4d.gltf.pose import Model, Tracks, pose, read_model, triangles
 from sculpt4d.gltf.primitives import face_crosses
 
-STEP = 16  # moments posed at once
+STEP = 16  # timestamps posed at once
 EPILOG = """examples:
   python -m sculpt4d.gltf Fox.glb                                   what the file holds
   python -m sculpt4d.gltf Fox.glb --clip Run --times 0,0.5,1        bounds and area at three moments
@@ -24,7 +24,7 @@ Coordinates are those of glTF: world space, y up, units of the file. Vertices th
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command. An error is one line on standard error, and exit status 1."""
+    """Run the command. Errors are printed as one line on standard error, with exit status 1."""
     parser = argparse.ArgumentParser(
         prog="python -m sculpt4d.gltf",
         description="Lists the clips, skins and morph targets of an animated glTF file, and measures its surface.",
@@ -54,9 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def describe(path: Path, clip: str | int | None = None, times: Sequence[float] | None = None) -> dict[str, Any]:
-    """What the command prints. Raises ValueError, naming the file, for what cannot be read; OSError if it is not there.
+    """Return the content that the command prints.
 
-    A file without animation has no clips, and is measured at rest.
+    A file without animation has no clips and is measured in its rest pose. Raises ValueError, naming the file, when it
+    cannot be read; OSError when it does not exist.
     """
     model = read_model(path)
     found = clips(model.file)
@@ -79,7 +80,7 @@ def describe(path: Path, clip: str | int | None = None, times: Sequence[float] |
 
 
 def measured(model: Model, tracks: Tracks, times: Float[np.ndarray, " t"]) -> list[dict[str, Any]]:
-    """Bounds (lo, hi) and area of the surface at each time."""
+    """Return bounds (lo, hi) and surface area at each time."""
     faces = triangles(model)
     used = np.unique(faces)
     rows = []
@@ -111,7 +112,7 @@ def _clip(row: int, clip: GltfClip) -> dict[str, Any]:
 
 
 def _morphs(model: Model) -> list[dict[str, Any]]:
-    """Meshes with morph targets, as far as they are drawn."""
+    """Describe the meshes with morph targets that the scene draws."""
     found = {}
     for part in model.parts:
         if part.targets:
@@ -143,7 +144,7 @@ def _lines(described: dict[str, Any]) -> list[str]:
 
 
 def _joined(arguments: Sequence[str]) -> list[str]:
-    """`--times -1,2` as `--times=-1,2`: argparse would take the negative time for an option."""
+    """Turn `--times -1,2` into `--times=-1,2`: argparse would parse a negative time as an option."""
     joined: list[str] = []
     for argument in arguments:
         if joined and joined[-1] == "--times":

@@ -1,4 +1,4 @@
-"""The accessors of a glTF file as arrays. Nothing is allocated before it is known to fit the bytes it is made of."""
+"""Read glTF accessors as arrays. Memory is allocated only after the size is checked against the available bytes."""
 
 from typing import Any
 
@@ -9,19 +9,19 @@ from sculpt4d.gltf.document import GltfFile, natural
 
 COMPONENTS = {5120: np.int8, 5121: np.uint8, 5122: np.int16, 5123: np.uint16, 5125: np.uint32, 5126: np.float32}
 WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
-MOST_ZEROS = 2**24  # values of an accessor that has no bytes of its own
+MOST_ZEROS = 2**24  # maximum number of values in an accessor without its own bytes
 
 
 def count_of(file: GltfFile, row: int) -> int:
-    """How many rows an accessor has, before it is read."""
+    """Return the number of rows of an accessor without reading it."""
     with file.reading(f"accessor {row}"):
         return natural(file.item("accessors", row), "count")
 
 
 def array(file: GltfFile, row: int, width: int = 0) -> Shaped[np.ndarray, "count width"]:
-    """An accessor's values: normalised integers become float64 in [-1, 1], others keep their type.
+    """Return an accessor's values. Normalised integers become float64 in [-1, 1]; other types are kept.
 
-    `width` is the number of columns that the caller needs; 0 takes what comes.
+    width: required number of columns; 0 accepts any.
     """
     with file.reading(f"accessor {row}"):
         accessor = file.item("accessors", row)
@@ -42,9 +42,9 @@ def array(file: GltfFile, row: int, width: int = 0) -> Shaped[np.ndarray, "count
 
 
 def offsets(file: GltfFile, row: int) -> tuple[Shaped[np.ndarray, " r"] | None, Shaped[np.ndarray, "r 3"]]:
-    """An accessor of three columns as the rows that may differ from zero (None: all) and their values.
+    """Return the row indices of a three-column accessor that may be non-zero (None: all), and their values.
 
-    Sparse morph targets stay as small as they are in the file.
+    Sparse morph targets stay as small as in the file.
     """
     with file.reading(f"accessor {row}"):
         accessor = file.item("accessors", row)
@@ -55,7 +55,7 @@ def offsets(file: GltfFile, row: int) -> tuple[Shaped[np.ndarray, " r"] | None, 
 
 
 def normalised(accessor: dict[str, Any], values: Shaped[np.ndarray, "n c"]) -> Shaped[np.ndarray, "n c"]:
-    """Integers that stand for shares of their range become float64 in [-1, 1]."""
+    """Convert normalised integers to float64 in [-1, 1]."""
     if accessor.get("normalized") and values.dtype.kind in "iu":
         return np.maximum(values.astype(np.float64) / np.iinfo(values.dtype.name).max, -1.0)
     return values
@@ -66,7 +66,7 @@ def _kind(holder: dict[str, Any]) -> np.dtype:
 
 
 def _rows(file: GltfFile, holder: dict[str, Any], count: int, width: int, kind: np.dtype) -> np.ndarray:
-    """`count` rows out of the buffer view that `holder` names, which may interleave them with others."""
+    """Return `count` rows of the buffer view named by `holder`, which may interleave them with other data."""
     content, offset = file.view_bytes(holder["bufferView"]), natural(holder, "byteOffset", 0)
     element = width * kind.itemsize
     stride = natural(file.item("bufferViews", holder["bufferView"]), "byteStride", 0) or element
@@ -78,7 +78,7 @@ def _rows(file: GltfFile, holder: dict[str, Any], count: int, width: int, kind: 
 
 
 def _sparse(file: GltfFile, accessor: dict[str, Any], width: int, kind: np.dtype) -> tuple[np.ndarray, np.ndarray]:
-    """The rows that a sparse accessor lists, and their values."""
+    """Return the row indices of a sparse accessor and their values."""
     sparse = accessor["sparse"]
     count, where = natural(sparse, "count"), sparse["indices"]
     rows = _rows(file, where, count, 1, _kind(where))[:, 0]

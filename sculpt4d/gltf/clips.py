@@ -1,4 +1,4 @@
-"""The clips of a glTF file: what each moves, which animations belong to one motion, and which clip moves most."""
+"""Clips of a glTF file: their channels, animations that play together, and the choice of the clip with most motion."""
 
 import re
 from collections.abc import Iterator
@@ -12,17 +12,17 @@ from sculpt4d.gltf.keyframes import Track
 from sculpt4d.gltf.pose import Model, Tracks, pose
 from sculpt4d.gltf.tree import REST
 
-PROBES = 16  # moments at which the motion of a clip is judged
-PROBE_VERTICES = 4000  # and about how many vertices of the object
-MOST_NUMBERS = 2**25  # in the keys of one clip: an eighth GiB
-ALIKE = 0.01  # animations that start and end within this share of their length may be one motion
-MOST_NAMED = 12  # animations, in a note
+PROBES = 16  # timestamps at which the motion of a clip is measured
+PROBE_VERTICES = 4000  # approximate number of vertices used for it
+MOST_NUMBERS = 2**25  # maximum count of numbers in the keys of one clip: 1/8 GiB
+ALIKE = 0.01  # animations that start and end within this share of their length may form one clip
+MOST_NAMED = 12  # maximum number of animations named in a note
 POINTER = re.compile(r"/nodes/(\d+)/(translation|rotation|scale|weights)")
 INTERPOLATIONS = ("LINEAR", "STEP", "CUBICSPLINE")
 
 
 class GltfClip(NamedTuple):
-    """One animation, or several that play together. start, end: seconds; targets: (node, path) of what moves."""
+    """One animation, or several that play together. start, end: seconds. targets: (node, path) of each channel."""
 
     name: str | None
     animations: tuple[int, ...]
@@ -33,12 +33,15 @@ class GltfClip(NamedTuple):
 
     @property
     def label(self) -> str:
-        """The name in quotes, or the number of a clip without one."""
+        """Return the name in quotes, or the index of a clip without a name."""
         return repr(self.name) if self.name else str(self.animations[0])
 
 
 class ClipChoice(NamedTuple):
-    """A clip with its keys, how far it moves a vertex on average, and notes on why it was chosen."""
+    """A chosen clip with its tracks and the reasons for the choice.
+
+    travel: mean distance a vertex moves. notes: reasons.
+    """
 
     clip: GltfClip
     tracks: Tracks
@@ -47,7 +50,7 @@ class ClipChoice(NamedTuple):
 
 
 class Channel(NamedTuple):
-    """What one channel of an animation moves, and the accessors of its keys."""
+    """One channel of an animation: its target, and the accessors of its keys."""
 
     node: int
     path: str
@@ -57,10 +60,10 @@ class Channel(NamedTuple):
 
 
 def clips(file: GltfFile) -> list[GltfClip]:
-    """The file's animations in their order, then those groups of them that belong to one motion.
+    """Return the file's animations in order, followed by groups of animations that form one clip.
 
-    Some exporters write one animation per object. Animations belong together when they start and end at the same
-    times and no two of them move the same thing.
+    Some exporters write one animation per object. Animations form a group when they start and end at the same times and
+    no two of them have the same target.
     """
     singles = [_outline(file, row) for row in range(len(file.items("animations")))]
     groups: list[list[int]] = []
@@ -80,7 +83,7 @@ def clips(file: GltfFile) -> list[GltfClip]:
 
 
 def tracks_of(model: Model, clip: GltfClip) -> dict[tuple[int, str], Track]:
-    """The keys of everything that a clip moves. Raises GltfError for keys that cannot be played."""
+    """Return the tracks of all channels of a clip. Raises GltfError for keys that cannot be played."""
     tracks, numbers = {}, 0
     times: dict[int, np.ndarray] = {}
     file = model.file
@@ -99,12 +102,12 @@ def tracks_of(model: Model, clip: GltfClip) -> dict[tuple[int, str], Track]:
 
 
 def choose(model: Model, found: list[GltfClip], asked: str | int | None) -> ClipChoice:
-    """The clip asked for by name or number, or the one whose vertices travel furthest; the first wins a tie.
+    """Return the clip with the requested name or index, or the clip whose vertices travel furthest.
 
-    Raises GltfError when there is no such clip, or none that can be played.
+    The first clip wins a tie. Raises GltfError when there is no such clip, or none can be played.
     """
     if asked is None:
-        # what plays together with others is not also judged alone: there may be one animation for every node
+        # members of a group are not also tried alone: there may be one animation per node
         inside = {row for clip in found if len(clip.animations) > 1 for row in clip.animations}
         outer = [clip for clip in found if len(clip.animations) > 1 or clip.animations[0] not in inside]
         candidates = [clip for clip in outer if clip.targets and clip.end > clip.start] or found
@@ -138,7 +141,7 @@ def choose(model: Model, found: list[GltfClip], asked: str | int | None) -> Clip
 
 
 def _outline(file: GltfFile, row: int) -> GltfClip:
-    """What an animation moves and when, from its keys' times alone."""
+    """Return targets, start and end of an animation, read from the times of its keys only."""
     with file.reading(f"animation {row}"):
         channels = list(_channels(file, row))
         times = {channel.times for channel in channels}
@@ -151,7 +154,7 @@ def _outline(file: GltfFile, row: int) -> GltfClip:
 
 
 def _channels(file: GltfFile, row: int) -> Iterator[Channel]:
-    """The channels of an animation that move a node; those of other targets (cameras, materials) are left out."""
+    """Yield the channels of an animation that target a node; others (cameras, materials) are skipped."""
     animation, nodes = file.item("animations", row), len(file.items("nodes"))
     for channel in animation["channels"]:
         target = channel["target"]
@@ -171,7 +174,7 @@ def _channels(file: GltfFile, row: int) -> Iterator[Channel]:
 
 
 def _target_count(file: GltfFile, node: int) -> int:
-    """How many morph targets a node's mesh has."""
+    """Return the number of morph targets of a node's mesh."""
     mesh = file.item("nodes", node).get("mesh")
     if mesh is None:
         return 0
@@ -187,7 +190,7 @@ def _times(file: GltfFile, row: int, clip: GltfClip) -> np.ndarray:
 
 
 def _track(file: GltfFile, channel: Channel, times: np.ndarray, clip: GltfClip) -> Track:
-    """A channel's keys, checked."""
+    """Return a channel's keys after checking them."""
     node, path, _, output, kind = channel
     values = array(file, output)
     values = values if values.dtype.kind == "f" else values.astype(np.float64)
@@ -204,7 +207,7 @@ def _track(file: GltfFile, channel: Channel, times: np.ndarray, clip: GltfClip) 
 
 
 def _ignored(file: GltfFile, clip: GltfClip) -> int:
-    """How many channels of a clip move no node (materials, cameras, lights, nodes that are not there)."""
+    """Count the channels of a clip that target no node (materials, cameras, lights, missing nodes)."""
     given = sum(len(file.item("animations", row)["channels"]) for row in clip.animations)
     return given - sum(1 for row in clip.animations for _ in _channels(file, row))
 
@@ -220,7 +223,7 @@ def _asked(file: GltfFile, found: list[GltfClip], asked: str | int) -> GltfClip:
 
 
 def _travel(thin: Model, tracks: Tracks, clip: GltfClip) -> float:
-    """How far vertices travel during the clip, on average."""
+    """Return the mean distance that vertices travel during the clip."""
     if not clip.end > clip.start:
         return 0.0
     path, _ = pose(thin, tracks, np.linspace(clip.start, clip.end, PROBES))
@@ -233,7 +236,7 @@ def _disjoint(group: list[int], singles: list[GltfClip]) -> bool:
 
 
 def _together(parts: list[GltfClip]) -> GltfClip:
-    """Several animations as one clip."""
+    """Combine several animations into one clip."""
     shown = [clip.name or str(clip.animations[0]) for clip in parts]
     return GltfClip(
         name=" + ".join(shown if len(shown) <= 3 else [*shown[:2], f"{len(shown) - 2} more"]),

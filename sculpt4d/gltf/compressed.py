@@ -1,6 +1,6 @@
-"""Draco and meshopt compression of glTF, decoded by optional packages.
+"""Draco and meshopt decompression for glTF, using optional packages.
 
-Faults are raised as `error(fault, remedy)`, so that the caller names the file.
+Errors are raised as `error(fault, remedy)`, so that the caller can name the file.
 """
 
 from collections.abc import Callable
@@ -14,23 +14,23 @@ from sculpt4d.optional import probe, require
 
 DRACO, MESHOPT = "KHR_draco_mesh_compression", ("EXT_meshopt_compression", "KHR_meshopt_compression")
 PACKAGES = {DRACO: "DracoPy", **dict.fromkeys(MESHOPT, "meshopt")}
-Error = Callable[[str, str], Exception]  # (fault, remedy) to the exception to raise
-MOST_UNPACKED = 2**28  # bytes that one compressed buffer view may become
+Error = Callable[[str, str], Exception]  # maps (fault, remedy) to the exception to raise
+MOST_UNPACKED = 2**28  # maximum bytes of one decompressed buffer view
 
 
 def decoder(extension: str) -> ModuleType | None:
-    """The package that undoes a compression, or None when it is not installed."""
+    """Return the package that decodes a compression extension, or None when it is not installed."""
     return probe(PACKAGES[extension])
 
 
 def meshopt_of(view: dict[str, Any]) -> dict[str, Any] | None:
-    """How a buffer view is packed, or None when it is plain."""
+    """Return the meshopt extension of a buffer view, or None when it is uncompressed."""
     extensions = view.get("extensions", {})
     return next((extensions[name] for name in MESHOPT if name in extensions), None)
 
 
 def unpack(content: bytes, packed: dict[str, Any], error: Error) -> bytes:
-    """The plain bytes of a buffer view. `content` is what meshopt packed, `packed` its extension object."""
+    """Decompress a buffer view. content: bytes compressed by meshopt. packed: the view's extension object."""
     count, size = packed["count"], packed["byteStride"]
     if not 0 < count * size <= MOST_UNPACKED:
         fault = f"is damaged: {count} packed rows of {size} bytes cannot be unpacked"
@@ -45,9 +45,9 @@ def unpack(content: bytes, packed: dict[str, Any], error: Error) -> bytes:
 def draco_mesh(
     content: bytes, attributes: dict[str, int], error: Error
 ) -> tuple[dict[str, Shaped[np.ndarray, "v _"]], Shaped[np.ndarray, "f 3"]]:
-    """Attributes by name and triangles of a primitive that Draco packed; integers are not yet normalised.
+    """Decode a Draco primitive into attributes by name and triangles. Integers are not yet normalised.
 
-    `attributes` maps names to the ids inside the packed mesh.
+    attributes: names mapped to ids inside the compressed mesh.
     """
     draco = _required(DRACO, error)
     try:

@@ -1,4 +1,4 @@
-"""A .gltf or .glb file opened: its JSON, and the bytes that its buffer views name."""
+"""Opened .gltf or .glb file: its JSON document and the bytes of its buffer views."""
 
 import base64
 import binascii
@@ -18,15 +18,15 @@ HARMLESS = (
     *("KHR_xmp", "KHR_animation_pointer"),
 )
 JSON_CHUNK, BINARY_CHUNK = 0x4E4F534A, 0x004E4942
-MOST_BYTES = 2**30  # of a file with its buffers: the arrays made of it must stay below 2 GB
+MOST_BYTES = 2**30  # maximum size of a file with its buffers: the resulting arrays must stay below 2 GB
 
 
 class GltfError(ValueError):
-    """A file that cannot be read: which, what is wrong with it, what to do."""
+    """A file that cannot be read. The message names the file, the fault and the remedy."""
 
 
 class GltfFile:
-    """`json` is the document as glTF 2.0 defines it. Raises GltfError for what cannot be read."""
+    """An opened glTF file; `json` is the document as defined by glTF 2.0. Raises GltfError for unreadable files."""
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
@@ -48,12 +48,12 @@ class GltfFile:
         self._refuse_extensions()
 
     def error(self, fault: str, remedy: str) -> GltfError:
-        """The error to raise: file, what is wrong with it, what to do."""
+        """Return the error to raise, with file, fault and remedy."""
         return GltfError(f"{self.path} {fault}: {remedy}")
 
     @contextmanager
     def reading(self, what: str) -> Iterator[None]:
-        """Whatever the document lacks or has of the wrong kind becomes an error that names the file and `what`."""
+        """Turn errors from missing or malformed entries into a GltfError that names the file and `what`."""
         try:
             yield
         except GltfError:
@@ -62,14 +62,14 @@ class GltfFile:
             raise self.error(f"is damaged: {what} cannot be resolved ({error!r})", "export it again") from error
 
     def items(self, key: str) -> list[dict[str, Any]]:
-        """A top-level array of the document, empty when absent."""
+        """Return a top-level array of the document; empty when absent."""
         found = self.json.get(key, [])
         if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
             raise self.error(f"is damaged: {key!r} is no list of objects", "export it again")
         return found
 
     def item(self, key: str, row: int) -> dict[str, Any]:
-        """One entry of a top-level array."""
+        """Return one entry of a top-level array."""
         found = self.json.get(key, [])
         if not isinstance(found, list) or not isinstance(row, int) or not 0 <= row < len(found):
             count = len(found) if isinstance(found, list) else "no"
@@ -79,7 +79,7 @@ class GltfFile:
         return found[row]
 
     def view_bytes(self, row: int) -> memoryview:
-        """The bytes of a buffer view."""
+        """Return the bytes of a buffer view, decompressed if necessary."""
         with self.reading(f"buffer view {row}"):
             view = self.item("bufferViews", row)
             packed = compressed.meshopt_of(view)
@@ -90,7 +90,7 @@ class GltfFile:
             return self.slice(view)
 
     def slice(self, view: dict[str, Any]) -> memoryview:
-        """The part of a buffer that `view` names by buffer, byteOffset and byteLength."""
+        """Return the part of a buffer that `view` defines by buffer, byteOffset and byteLength."""
         start, length, content = natural(view, "byteOffset", 0), natural(view, "byteLength"), self._buffer(view)
         if start + length > len(content):
             fault = f"is damaged: a buffer view ends at byte {start + length} of {len(content)}"
@@ -98,7 +98,7 @@ class GltfFile:
         return content[start : start + length]
 
     def beside(self, uri: str) -> bytes:
-        """What a URI of the document stands for: a data URI's content, or a file beside this one."""
+        """Return the content of a URI: a data URI, or a file in the same folder."""
         if uri.startswith("data:"):
             head, _, body = uri.partition(",")
             try:
@@ -123,7 +123,7 @@ class GltfFile:
         return self._buffers[row]
 
     def _needs_unpacking(self, view: dict[str, Any]) -> bool:
-        """True unless the file also carries the plain bytes, which some do for readers without a decoder."""
+        """Return False if the file also holds the uncompressed bytes, as a fallback for readers without a decoder."""
         buffer = self.item("buffers", view["buffer"])
         return "uri" not in buffer and (view["buffer"] != 0 or len(self.binary) < natural(buffer, "byteLength"))
 
@@ -135,7 +135,7 @@ class GltfFile:
         return path.read_bytes()
 
     def _chunks(self, content: bytes) -> tuple[bytes, bytes]:
-        """JSON and binary chunk of a GLB."""
+        """Return the JSON chunk and the binary chunk of a GLB."""
         if len(content) < 20:
             raise self.error(f"is truncated: {len(content)} bytes hold no GLB header", "copy or download it again")
         _, version, length = struct.unpack_from("<4sII", content)
@@ -167,7 +167,7 @@ class GltfFile:
 
 
 def natural(holder: dict[str, Any], key: str, default: int | None = None) -> int:
-    """A whole number of at least 0; some writers give it as 12.0."""
+    """Return a whole number of at least 0; some writers store it as 12.0."""
     value = holder[key] if default is None else holder.get(key, default)
     if not isinstance(value, int | float) or value != int(value) or value < 0:
         raise ValueError(f"{key} is {value!r}, not a whole number of at least 0")

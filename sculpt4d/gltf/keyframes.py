@@ -1,4 +1,4 @@
-"""Keyframes of one animated quantity, and its value at any time (glTF 2.0, appendix C)."""
+"""Keyframe tracks and their interpolation (glTF 2.0, appendix C)."""
 
 from collections import defaultdict
 from collections.abc import Hashable, Mapping
@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 
 class Track(NamedTuple):
-    """What moves one node.
+    """Keyframes of one property of a node.
 
     path           "translation", "rotation" (quaternion x, y, z, w), "scale" or "weights"
     times (k,)     seconds, increasing
@@ -24,10 +24,10 @@ class Track(NamedTuple):
 
 
 def sample(track: Track, times: Float[np.ndarray, " t"]) -> Float[np.ndarray, "t *c"]:
-    """The track's value at `times`; before the first and after the last key it stays what it is there.
+    """Interpolate a track at `times`. The first and last values hold outside the range of keys.
 
-    A time within a hundred-thousandth of the track's span of a key has reached it: keys are float32, and a STEP
-    sampled exactly at a key must not show the value before it.
+    A key counts as reached within 1e-5 of the track's duration. Keys are float32, and a STEP track sampled exactly at a
+    key must not return the previous value.
     """
     keys = np.asarray(track.times, np.float64)
     reached = np.searchsorted(keys - 1e-5 * (keys[-1] - keys[0]), times, side="right") - 1
@@ -54,14 +54,17 @@ def sample(track: Track, times: Float[np.ndarray, " t"]) -> Float[np.ndarray, "t
 def sample_all(
     tracks: Mapping[tuple[int, str], Track], times: Float[np.ndarray, " t"]
 ) -> dict[tuple[int, str], Float[np.ndarray, "t c"]]:
-    """Every track's value at `times`. Tracks with the same keys are sampled as one: a character has hundreds."""
+    """Interpolate all tracks at `times`.
+
+    Tracks with the same keys are sampled together, because a character has hundreds of them.
+    """
     alike: dict[Hashable, list[tuple[int, str]]] = defaultdict(list)
     for place, track in tracks.items():
         alike[track.times.tobytes(), track.path, track.interpolation, track.values.shape].append(place)
     found = {}
     for places in alike.values():
         first = tracks[places[0]]
-        # the channel stays last, and CUBICSPLINE's triples stay behind the keys
+        # channels stay last, and the triples of CUBICSPLINE stay after the keys
         values = np.stack([tracks[place].values for place in places], axis=first.values.ndim - 1)
         together = sample(first._replace(values=values), times)
         found.update({place: together[:, row] for row, place in enumerate(places)})
@@ -71,12 +74,12 @@ def sample_all(
 def slerp(
     first: Float[np.ndarray, "t *n 4"], second: Float[np.ndarray, "t *n 4"], part: Float[np.ndarray, "t *one"]
 ) -> Float[np.ndarray, "t *n 4"]:
-    """Spherical interpolation of quaternions along the shorter arc; `part` 0 is `first`, 1 is `second`."""
+    """Interpolate quaternions spherically along the shorter arc; `part` 0 gives `first`, 1 gives `second`."""
     cosine = (first * second).sum(-1, keepdims=True)
     second = np.where(cosine < 0, -second, second)
     angle = np.arccos(np.abs(cosine).clip(0, 1))
     sine = np.sin(angle)
-    near = sine < 1e-6  # nearly equal rotations: the straight line is exact to rounding
+    near = sine < 1e-6  # nearly equal rotations: linear interpolation is exact to rounding
     safe = np.where(near, 1.0, sine)
     start = np.where(near, 1 - part, np.sin((1 - part) * angle) / safe)
     end = np.where(near, part, np.sin(part * angle) / safe)
@@ -89,7 +92,7 @@ def _hermite(
     span: Float[np.ndarray, "t *one"],
     part: Float[np.ndarray, "t *one"],
 ) -> Float[np.ndarray, "t *c"]:
-    """Cubic through two keys; glTF stores tangents per second, so they are scaled by the span."""
+    """Evaluate the cubic between two keys. glTF stores tangents per second, so they are scaled by the span."""
     square, cube = part**2, part**3
     return (
         (2 * cube - 3 * square + 1) * first[:, 1]

@@ -1,4 +1,7 @@
-"""How a glTF file looks: base colours, vertex colours and base colour textures, of every corner of every face."""
+"""Appearance of a glTF file: base colours, vertex colours and base colour textures at every face corner.
+
+Also holds the texture images and the conversion between sRGB and linear colours.
+"""
 
 import io
 from collections.abc import Sequence
@@ -12,14 +15,17 @@ from sculpt4d.gltf.document import GltfError, GltfFile
 from sculpt4d.gltf.primitives import MeshPart
 from sculpt4d.types import Appearance
 
-SIDE = 1024  # pixels; objects are seen at 512, so more is not seen
-MOST_PIXELS = 2**26  # of a picture that is opened at all
+SIDE = 1024  # pixels; objects are rendered at 512, so more detail is not visible
+MOST_PIXELS = 2**26  # maximum pixels of an image that is opened
 CLAMP, MIRROR = 33071, 33648  # wrap modes of samplers; the third, 10497, repeats
-SOURCES = ("EXT_texture_webp", "EXT_texture_avif")  # extensions that name a picture Pillow may read
+SOURCES = ("EXT_texture_webp", "EXT_texture_avif")  # extensions that name an image Pillow may be able to read
 
 
 class TextureImages:
-    """`found`: pictures in the order in which textures asked for them; `notes`: those that could not be shown."""
+    """Texture images, loaded on request.
+
+    found: images in the order of their first use. notes: images that could not be used.
+    """
 
     def __init__(self, file: GltfFile) -> None:
         self.file = file
@@ -28,7 +34,7 @@ class TextureImages:
         self._rows: dict[tuple[int, bool, bool], int] = {}
 
     def row(self, texture: int) -> tuple[int, tuple[int, int]]:
-        """A texture's row in `found` (-1: cannot be shown), and how it goes on to the sides and up and down."""
+        """Return a texture's index in `found` (-1: unusable) and its horizontal and vertical wrap modes."""
         described = self.file.item("textures", texture)
         sampler = self.file.item("samplers", described["sampler"]) if "sampler" in described else {}
         wraps = (sampler.get("wrapS", 0), sampler.get("wrapT", 0))
@@ -54,7 +60,7 @@ class TextureImages:
         return len(self.found) - 1
 
     def _picture(self, source: int) -> UInt8[np.ndarray, "_ _ 3"] | None:
-        """RGB, or None when it is not there, damaged, or in a format that Pillow does not read."""
+        """Return the RGB image, or None when it is missing, damaged, or in a format that Pillow cannot read."""
         try:
             with Image.open(io.BytesIO(self._content(self.file.item("images", source)))) as image:
                 if image.width * image.height > MOST_PIXELS:
@@ -76,25 +82,25 @@ class TextureImages:
             self.notes.append(note)
 
 
-GREY = 0.35  # linear; shown where the file names no material
+GREY = 0.35  # linear; used where the file has no material
 WHITE = (1.0, 1.0, 1.0, 1.0)
-GLOSS = "KHR_materials_pbrSpecularGlossiness"  # the older description of a surface: diffuse is its base colour
+GLOSS = "KHR_materials_pbrSpecularGlossiness"  # older material model; its diffuse colour is the base colour
 
 
 def srgb_to_linear(color: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
-    """Colours of pictures and of this project are sRGB, glTF factors are linear light."""
+    """Convert sRGB (images and colours of this project) to linear light (glTF factors)."""
     color = np.asarray(color, np.float64)
     return np.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
 
 
 def linear_to_srgb(color: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
-    """The inverse of `srgb_to_linear`, after clipping to [0, 1]."""
+    """Convert linear light to sRGB after clipping to [0, 1]: the inverse of `srgb_to_linear`."""
     color = np.clip(np.asarray(color, np.float64), 0.0, 1.0)
     return np.where(color <= 0.0031308, 12.92 * color, 1.055 * color ** (1 / 2.4) - 0.055)
 
 
 class Paint(NamedTuple):
-    """What a material says of base colour: factor (linear), and the texture's glTF entry."""
+    """Base colour of a material. factor: linear. texture: the glTF entry of its texture."""
 
     factor: tuple[float, ...]
     texture: dict[str, Any] | None
@@ -103,9 +109,9 @@ class Paint(NamedTuple):
 def read_appearance(
     file: GltfFile, parts: Sequence[MeshPart]
 ) -> tuple[Appearance, Float32[np.ndarray, "f 3"], tuple[str, ...]]:
-    """The look of all parts' faces, one part after the other, each face's mean colour, and notes on what is missing.
+    """Return the appearance of all parts, concatenated, the mean colour of each face, and notes on missing images.
 
-    Texture coordinates are made so that pictures repeat: clamped ones are pulled in, mirrored pictures doubled.
+    Texture coordinates are adapted to repeating images: clamped ones are pulled inside, mirrored images are doubled.
     """
     pictures = TextureImages(file)
     colors, places, rows, means = [], [], [], []
@@ -137,21 +143,22 @@ def _paint(file: GltfFile, material: int | None) -> Paint:
 
 
 def _corner_colors(part: MeshPart, paint: Paint) -> Float[np.ndarray, "f 3 3"]:
-    """Linear light."""
+    """Return corner colours in linear light."""
     factor = np.nan_to_num(np.array(paint.factor[:3], np.float64).reshape(3))
     painted = part.attributes.get("COLOR_0")
     if painted is None:
         return np.tile(factor if part.material is not None else GREY * factor, (len(part.faces), 3, 1))
     if painted.shape[1] not in (3, 4):
         raise ValueError(f"vertex colours have {painted.shape[1]} channels, not 3 or 4")
-    scale = np.iinfo(painted.dtype.name).max if painted.dtype.kind in "iu" else 1.0  # integers not marked as shares
+    # integers that are not marked as normalised
+    scale = np.iinfo(painted.dtype.name).max if painted.dtype.kind in "iu" else 1.0
     return np.nan_to_num(painted[:, :3] / scale)[part.faces] * factor
 
 
 def _textured(
     file: GltfFile, part: MeshPart, paint: Paint, pictures: TextureImages
 ) -> tuple[int, Float[np.ndarray, "f 3 2"]]:
-    """Row of the picture (-1: none) and its coordinates at every corner."""
+    """Return the index of the image (-1: none) and the texture coordinates at every corner."""
     nothing = np.zeros((len(part.faces), 3, 2))
     if paint.texture is None:
         return -1, nothing
@@ -168,7 +175,7 @@ def _textured(
     place = np.nan_to_num(_transformed(coordinates.astype(np.float64), transform))[part.faces]
     height, width = pictures.found[row].shape[:2]
     for axis, (wrap, size) in enumerate(zip(wraps, (width, height), strict=True)):
-        if wrap == CLAMP:  # half a pixel inside, so that no interpolation reaches across the border
+        if wrap == CLAMP:  # half a pixel inside, so that interpolation does not cross the border
             place[..., axis] = place[..., axis].clip(0.5 / size, 1 - 0.5 / size)
         elif wrap == MIRROR:
             place[..., axis] /= 2
@@ -176,7 +183,10 @@ def _textured(
 
 
 def _transformed(coordinates: Float[np.ndarray, "v 2"], transform: dict[str, Any]) -> Float[np.ndarray, "v 2"]:
-    """KHR_texture_transform: scale, then turn counter-clockwise as seen on the picture (v points down), then shift."""
+    """Apply KHR_texture_transform: scale, then rotation, then offset.
+
+    Rotation is counter-clockwise as seen on the image (v points down).
+    """
     if not transform:
         return coordinates
     u, v = (coordinates * np.array(transform.get("scale", (1.0, 1.0)), np.float64).reshape(2)).T

@@ -1,4 +1,4 @@
-"""Where the vertices of a glTF file are at given moments: node hierarchies, morph targets and skins together."""
+"""Vertex positions of a glTF file at given timestamps: node hierarchy, morph targets and skins."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,11 +13,11 @@ from sculpt4d.gltf.primitives import MeshPart, read_parts
 from sculpt4d.gltf.tree import Tree, read_tree, worlds
 
 Tracks = Mapping[tuple[int, str], Track]
-MOST_BYTES = 3 * 2**27  # of all positions, and of all nodes' matrices; the whole reader stays below 2 GB
+MOST_BYTES = 3 * 2**27  # limit for all positions, and for all node matrices; the whole reader stays below 2 GB
 
 
 class Model(NamedTuple):
-    """A file with its nodes and surfaces, ready to be posed; notes: what was left out."""
+    """A file with its nodes and surfaces, ready to be posed. notes: what was left out."""
 
     file: GltfFile
     tree: Tree
@@ -25,15 +25,15 @@ class Model(NamedTuple):
     notes: list[str]
 
     def thinned(self, count: int) -> "Model":
-        """With about `count` vertices, and no faces: enough to judge a motion."""
+        """Return the model with about `count` vertices and no faces, which suffices to measure motion."""
         step = max(sum(len(part.positions) for part in self.parts) // count, 1)
         return self._replace(parts=[part.thinned(step) for part in self.parts])
 
 
 def read_model(path: Path) -> Model:
-    """Raises GltfError, naming file and remedy, for what is damaged, empty, too large or unsupported."""
+    """Read a model. Raises GltfError, naming file and remedy, for damaged, empty, too large or unsupported files."""
     file = GltfFile(Path(path))
-    with np.errstate(all="ignore"):  # what is not finite is found when it is posed
+    with np.errstate(all="ignore"):  # non-finite values are detected when posed
         tree = read_tree(file)
         return Model(file, tree, *read_parts(file, tree))
 
@@ -41,18 +41,18 @@ def read_model(path: Path) -> Model:
 def pose(
     model: Model, tracks: Tracks, times: Float[np.ndarray, " t"]
 ) -> tuple[Float[np.ndarray, "t v 3"], Float[np.ndarray, "t p"]]:
-    """World positions of all parts' vertices, one part after the other, and the sign of each part's handedness.
+    """Return world positions of all parts' vertices, concatenated, and the sign of each part's handedness.
 
-    No tracks: the rest pose, at every time. Negative signs are mirrored (their faces turn inside out), 0 is flat.
-    In float64, so that equal vertices get positions equal to far below float32. Raises GltfError for positions that
-    are not finite, or too many.
+    Without tracks, the rest pose is returned at every time. A negative sign is a mirrored part, whose faces are inside
+    out; 0 is a flat one. Positions are float64, so that equal vertices agree far beyond float32 precision. Raises
+    GltfError for non-finite or too many positions.
     """
     starts = np.cumsum([0, *(len(part.positions) for part in model.parts)])
     needed = len(times) * max(24 * int(starts[-1]), 128 * len(model.tree.parents))
     if needed > MOST_BYTES:
         fault = f"has {starts[-1]} vertices and {len(model.tree.parents)} nodes, too many for {len(times)} moments"
         raise model.file.error(fault, "simplify it, or ask for fewer frames")
-    with np.errstate(all="ignore"):  # what overflows is found below
+    with np.errstate(all="ignore"):  # overflow is detected below
         moved = sample_all(tracks, times)
         world = worlds(model.tree, moved, len(times))
         positions = np.empty((len(times), starts[-1], 3))
@@ -67,7 +67,7 @@ def pose(
 
 
 def triangles(model: Model) -> Int[np.ndarray, "f 3"]:
-    """The faces of all parts, as rows of the positions that `pose` gives."""
+    """Return the faces of all parts, as indices into the positions of `pose`."""
     starts = np.cumsum([0, *(len(part.positions) for part in model.parts)])
     return np.concatenate([part.faces + start for part, start in zip(model.parts, starts, strict=False)])
 
@@ -78,7 +78,10 @@ def _place(
     world: Float[np.ndarray, "t n 4 4"],
     out: Float[np.ndarray, "t v 3"],
 ) -> Float[np.ndarray, "t 4 4"]:
-    """Writes a part's vertices into `out`; gives the frame that it follows (the joint that moves most of it)."""
+    """Write a part's vertices to `out`.
+
+    Returns the frame it follows: its node, or the joint with the largest influence.
+    """
     active = [row for row in range(len(part.targets)) if amounts[:, row].any()]
     if part.skin is None:
         matrices = world[:, part.node]

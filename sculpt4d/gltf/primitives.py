@@ -1,4 +1,4 @@
-"""The surfaces that a glTF file draws: triangles, morph targets and skins of every primitive on every node."""
+"""Surfaces drawn by a glTF file: triangles, morph targets and skins of every primitive on every node."""
 
 from typing import Any, NamedTuple
 
@@ -11,15 +11,18 @@ from sculpt4d.gltf.compressed import DRACO, draco_mesh
 from sculpt4d.gltf.document import GltfFile, natural
 from sculpt4d.gltf.tree import Tree
 
-MOST_FACES = 2_000_000  # of all parts together; more would not fit in 2 GB with their colours
-MOST_ROWS = 3 * 2**23  # of all attributes and morph targets
+MOST_FACES = 2_000_000  # maximum for all parts together; more do not fit in 2 GB with their colours
+MOST_ROWS = 3 * 2**23  # maximum for all attributes and morph targets
 INSTANCES = "EXT_mesh_gpu_instancing"
 TRIANGLES, STRIP, FAN = 4, 5, 6
-READ = ("POSITION", "JOINTS_", "WEIGHTS_", "COLOR_0", "TEXCOORD_")  # attributes; the others are not looked at
+READ = ("POSITION", "JOINTS_", "WEIGHTS_", "COLOR_0", "TEXCOORD_")  # attributes that are read; others are ignored
 
 
 class Skin(NamedTuple):
-    """joints (j,) are nodes; inverse_binds (j, 4, 4) take the mesh to their frames; influences (v, j) sum to one."""
+    """Skin of a part. joints: (j,) node indices. influences: (v, j) weights that sum to one.
+
+    inverse_binds: (j, 4, 4) transforms from the mesh to the joints' frames.
+    """
 
     joints: list[int]
     inverse_binds: Float[np.ndarray, "j 4 4"]
@@ -34,9 +37,9 @@ class Target(NamedTuple):
 
 
 class MeshPart(NamedTuple):
-    """One primitive drawn by one node, in its own frame, with the vertices that its faces use.
+    """One primitive drawn by one node, in the primitive's own frame, with the vertices its faces use.
 
-    defaults (m,) are the weights of `targets` at rest; attributes: joints, vertex colours and the like, by name.
+    defaults: (m,) weights of `targets` at rest. attributes: joints, vertex colours etc. by name.
     """
 
     node: int
@@ -49,7 +52,7 @@ class MeshPart(NamedTuple):
     attributes: dict[str, Shaped[np.ndarray, "v _"]]
 
     def thinned(self, step: int) -> "MeshPart":
-        """Every `step`-th vertex, without faces: enough to judge a motion."""
+        """Return every `step`-th vertex without faces, which suffices to measure motion."""
         skin = self.skin and self.skin._replace(influences=self.skin.influences[::step])
         targets = []
         for rows, moved in self.targets:
@@ -61,7 +64,7 @@ class MeshPart(NamedTuple):
 
 
 def read_parts(file: GltfFile, tree: Tree) -> tuple[list[MeshPart], list[str]]:
-    """Every surface that the file's scene draws, and notes on what it draws otherwise (points, lines)."""
+    """Read all surfaces in the file's scene, with notes on what is skipped (points, lines)."""
     parts, skipped, faces, rows = [], 0, 0, 0
     made: dict[tuple[int, int], MeshPart] = {}  # a mesh that several nodes draw is read once
     for row in tree.drawn:
@@ -97,7 +100,7 @@ def _face_count(file: GltfFile, primitive: dict[str, Any]) -> int:
 
 
 def _row_count(file: GltfFile, primitive: dict[str, Any]) -> int:
-    """Rows of all accessors of a primitive; sparse ones are as small as what they list."""
+    """Count the rows of all accessors of a primitive; a sparse accessor counts only its listed rows."""
     rows = sum(count_of(file, row) for row in _wanted(primitive).values())
     for target in primitive.get("targets", []):
         if "POSITION" in target:
@@ -108,7 +111,7 @@ def _row_count(file: GltfFile, primitive: dict[str, Any]) -> int:
 
 
 def _part(file: GltfFile, primitive: dict[str, Any]) -> MeshPart:
-    """A primitive, not yet on a node."""
+    """Read a primitive without its node."""
     attributes, faces = _geometry(file, primitive)
     positions = attributes["POSITION"]
     if positions.shape[1] != 3 or any(len(values) != len(positions) for values in attributes.values()):
@@ -131,7 +134,7 @@ def _part(file: GltfFile, primitive: dict[str, Any]) -> MeshPart:
 
 
 def _placed(file: GltfFile, row: int, node: dict[str, Any], mesh: dict[str, Any], part: MeshPart) -> MeshPart:
-    """A part on a node: with its skin, and its weights at rest."""
+    """Assign a part to a node, with the node's skin and rest weights."""
     defaults = node.get("weights") or mesh.get("weights") or [0.0] * len(part.targets)
     if part.targets and len(defaults) != len(part.targets):
         fault = f"is damaged: {len(defaults)} weights for {len(part.targets)} morph targets"
@@ -150,7 +153,7 @@ def _wanted(primitive: dict[str, Any]) -> dict[str, int]:
 def _geometry(
     file: GltfFile, primitive: dict[str, Any]
 ) -> tuple[dict[str, Shaped[np.ndarray, "v _"]], Int[np.ndarray, "f 3"]]:
-    """Attributes by name, and triangles; out of Draco's bytes where the file gives no plain ones."""
+    """Return attributes by name and triangles, decoded by Draco where the file has no uncompressed data."""
     rows, mode = primitive["attributes"], primitive.get("mode", TRIANGLES)
     wanted = _wanted(primitive)
     packed = primitive.get("extensions", {}).get(DRACO)
@@ -172,7 +175,7 @@ def _geometry(
 
 
 def _triangles(indices: Int[np.ndarray, " i"], mode: int) -> Int[np.ndarray, "f 3"]:
-    """Triangles, strips (every second one turned), fans."""
+    """Convert triangles, strips (every second triangle reversed) and fans to triangles."""
     if mode == TRIANGLES:
         return indices[: len(indices) // 3 * 3].reshape(-1, 3)
     count = max(len(indices) - 2, 0)
@@ -184,12 +187,12 @@ def _triangles(indices: Int[np.ndarray, " i"], mode: int) -> Int[np.ndarray, "f 
 
 
 def face_crosses(corners: Float[np.ndarray, "f 3 3"]) -> Float[np.ndarray, "f 3"]:
-    """Normal of every face, as long as twice its area, from its three corners (face, corner, coordinate)."""
+    """Return face normals with twice the face area as length, from corners (face, corner, coordinate)."""
     return np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
 
 
 def _target(file: GltfFile, target: dict[str, int], used: Shaped[np.ndarray, " v"]) -> Target:
-    """A morph target, of the used vertices alone."""
+    """Read a morph target, restricted to the used vertices."""
     if "POSITION" not in target:
         return Target(np.zeros(0, np.int64), np.zeros((0, 3), np.float32))
     if count_of(file, target["POSITION"]) != len(used):
@@ -201,7 +204,7 @@ def _target(file: GltfFile, target: dict[str, int], used: Shaped[np.ndarray, " v
 
 
 def _skin(file: GltfFile, skin: dict[str, Any], attributes: dict[str, np.ndarray]) -> Skin | None:
-    """All sets of joints and weights as one sparse matrix; None when the primitive has none (it is then rigid)."""
+    """Combine all sets of joints and weights into one sparse matrix; None for a primitive without any (rigid)."""
     sets = sorted(name.removeprefix("JOINTS_") for name in attributes if name.startswith("JOINTS_"))
     if not sets:
         return None
@@ -213,7 +216,7 @@ def _skin(file: GltfFile, skin: dict[str, Any], attributes: dict[str, np.ndarray
     total = shares.sum(axis=1)
     shares[total <= 0] = np.eye(1, shares.shape[1])  # a vertex without weights follows its first joint
     shares /= np.where(total > 0, total, 1.0)[:, None]
-    joints = np.where(shares != 0, joints, 0)  # what has no weight may name any joint
+    joints = np.where(shares != 0, joints, 0)  # entries of zero weight may name any joint
     if joints.size and not 0 <= joints.min() <= joints.max() < count:
         raise file.error(f"is damaged: joint {joints.max()} in a skin of {count}", "export it again")
     rows = np.repeat(np.arange(len(joints)), joints.shape[1])

@@ -1,4 +1,4 @@
-"""Read an animated glTF file as one mesh whose vertices move, resampled to N frames."""
+"""Read an animated glTF file as one mesh with moving vertices, resampled to N frames."""
 
 from pathlib import Path
 
@@ -11,21 +11,23 @@ from sculpt4d.gltf.pose import Model, Tracks, pose, read_model, triangles
 from sculpt4d.gltf.primitives import face_crosses
 from sculpt4d.types import AnimatedMesh, Appearance
 
-SAME = 1e-6  # vertices closer than this share of the object, at all times, are one
-LOOP = 1e-3  # first and last pose closer than this share: the clip loops
+SAME = 1e-6  # vertices closer than this share of the object's size at all times are merged
+LOOP = 1e-3  # the clip loops if first and last pose differ by less than this share
 
 
 class StillError(ValueError):
-    """The file is sound, but nothing in it moves."""
+    """The file is valid, but nothing in it moves."""
 
 
 def read_animation(path: Path, frames: int, clip: str | int | None = None) -> AnimatedMesh:
-    """The clip (name, number, or by default the one that moves most) at `frames` moments, evenly spaced.
+    """Read a clip (name, index, or by default the one with the most motion) at `frames` evenly spaced timestamps.
 
-    Moments run from the first to the last key; a clip whose last pose is its first loops, and leaves the last out.
-    Colours are sRGB. Equal vertices are merged, so that surfaces are connected. Every choice is in the notes.
-    Raises ValueError, naming file and remedy, for whatever is damaged, empty, not finite or unsupported; StillError,
-    which is one, for what does not move.
+    Timestamps run from the first to the last key. If the last pose equals the first, the clip loops and the last
+    timestamp is omitted. Colours are sRGB. Equal vertices are merged, so that surfaces are connected. Every choice is
+    recorded in the notes.
+
+    Raises ValueError, naming file and remedy, for damaged, empty, non-finite or unsupported content, and its subclass
+    StillError when nothing moves.
     """
     if frames < 1:
         raise ValueError(f"{path}: {frames} frames cannot be read: ask for at least 1")
@@ -76,7 +78,7 @@ def read_animation(path: Path, frames: int, clip: str | int | None = None) -> An
 
 
 def _moments(model: Model, tracks: Tracks, clip: GltfClip, frames: int) -> tuple[Float[np.ndarray, " t"], bool]:
-    """The times to read, and whether the clip loops."""
+    """Return the timestamps to read, and whether the clip loops."""
     ends, _ = pose(model, tracks, np.array([clip.start, clip.end]))
     extent = float(np.ptp(ends, axis=(0, 1)).max())
     loops = bool(np.abs(ends[1] - ends[0]).max() <= LOOP * extent)
@@ -84,7 +86,7 @@ def _moments(model: Model, tracks: Tracks, clip: GltfClip, frames: int) -> tuple
 
 
 def _outward(model: Model, mirrored: Bool[np.ndarray, " p"]) -> Model:
-    """Faces of mirrored parts turned round, so that all are counter-clockwise as seen from outside."""
+    """Reverse the faces of mirrored parts, so that all faces are counter-clockwise seen from outside."""
     parts = [
         part._replace(faces=part.faces[:, ::-1]) if flip else part
         for part, flip in zip(model.parts, mirrored, strict=True)
@@ -93,9 +95,9 @@ def _outward(model: Model, mirrored: Bool[np.ndarray, " p"]) -> Model:
 
 
 def _merge(poses: Float[np.ndarray, "t v 3"], owner: Int[np.ndarray, " v"]) -> Int[np.ndarray, " v"]:
-    """For every vertex the first one of the same owner that is where it is in every pose.
+    """Map every vertex to the first one of the same owner with equal positions in every pose.
 
-    Positions are rounded to a grid and hashed: rows that agree get one 64-bit word, others differ but for chance.
+    Positions are rounded to a grid and hashed to 64 bits; different vertices collide only by chance.
     """
     low = poses.min(axis=(0, 1))
     cell = SAME * max(float((poses.max(axis=(0, 1)) - low).max()), 1e-30)
@@ -108,12 +110,12 @@ def _merge(poses: Float[np.ndarray, "t v 3"], owner: Int[np.ndarray, " v"]) -> I
 
 
 def _solid(poses: Float[np.ndarray, "t v 3"], faces: Int[np.ndarray, "f 3"]) -> Bool[np.ndarray, " f"]:
-    """Faces with three different corners and, at some time, an area."""
+    """Return which faces have three different corners and a non-zero area at some time."""
     extent = float((poses.max(axis=(0, 1)) - poses.min(axis=(0, 1))).max())
     a, b, c = faces.T
     solid = np.zeros(len(faces), bool)
     open_rows = np.flatnonzero((a != b) & (b != c) & (c != a))
-    for frame in poses:  # nearly all faces have an area in the first
+    for frame in poses:  # nearly all faces have an area in the first pose
         found = np.linalg.norm(face_crosses(frame[faces[open_rows]]), axis=1) > 1e-14 * extent**2
         solid[open_rows[found]] = True
         open_rows = open_rows[~found]

@@ -1,4 +1,4 @@
-"""The nodes of a glTF file as a tree of coordinate frames, and every frame in the world at given moments."""
+"""Node hierarchy of a glTF file, and the world transforms of its nodes at given timestamps."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -12,10 +12,10 @@ REST = {"translation": (0.0, 0.0, 0.0), "rotation": (0.0, 0.0, 0.0, 1.0), "scale
 
 
 class Tree(NamedTuple):
-    """Parents (-1: none) and the rest pose of n nodes in their parents' frames.
+    """Node hierarchy with parents (-1: none) and rest transforms of n nodes, relative to their parents.
 
-    local (n, 4, 4); translation, scale (n, 3) and rotation (n, 4) are its parts, for nodes of which a clip moves some.
-    levels: nodes by their depth, roots first. drawn: nodes with a mesh that the scene shows.
+    local: (n, 4, 4). translation, scale (n, 3) and rotation (n, 4) are its components, for nodes that a clip moves in
+    part. levels: nodes by depth, roots first. drawn: nodes with a mesh in the scene.
     """
 
     parents: Int[np.ndarray, " n"]
@@ -28,7 +28,7 @@ class Tree(NamedTuple):
 
 
 def read_tree(file: GltfFile) -> Tree:
-    """Raises GltfError when nodes are shared, in a circle, or have frames of wrong shape."""
+    """Read the hierarchy. Raises GltfError for shared nodes, cycles, or transforms of wrong shape."""
     nodes = file.items("nodes")
     parents, levels = _descent(file, nodes)
     parts = {path: np.tile(np.array(default), (len(nodes), 1)) for path, default in REST.items()}
@@ -50,7 +50,7 @@ def read_tree(file: GltfFile) -> Tree:
 def worlds(
     tree: Tree, moved: Mapping[tuple[int, str], Float[np.ndarray, "t _"]], moments: int
 ) -> Float[np.ndarray, "t n 4 4"]:
-    """Every node's frame in the world; `moved` are the values of what a clip changes, by node and path."""
+    """Return every node's world transform. moved: animated values by node and path."""
     result = np.tile(tree.local, (moments, 1, 1, 1))
     rows = np.array(sorted({node for node, path in moved if path in REST}), dtype=np.int64)
     if len(rows):
@@ -69,7 +69,7 @@ def worlds(
 def composed(
     translation: Float[np.ndarray, "*n 3"], rotation: Float[np.ndarray, "*n 4"], scale: Float[np.ndarray, "*n 3"]
 ) -> Float[np.ndarray, "*n 4 4"]:
-    """Scale first, then rotation (quaternion x, y, z, w, of any length but zero), then translation."""
+    """Compose scale, then rotation (quaternion x, y, z, w of any non-zero length), then translation."""
     length = np.linalg.norm(rotation, axis=-1, keepdims=True)
     x, y, z, w = np.moveaxis(rotation / np.where(length > 0, length, 1.0), -1, 0)
     turned = [
@@ -89,11 +89,14 @@ def composed(
 def _decomposed(
     matrix: Float[np.ndarray, "4 4"],
 ) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "4"], Float[np.ndarray, "3"]]:
-    """Translation, rotation and scale of a node's matrix (glTF forbids shear); a mirror is a negative x scale."""
+    """Split a node's matrix into translation, rotation and scale.
+
+    glTF forbids shear. A reflection becomes a negative x scale.
+    """
     scale = np.linalg.norm(matrix[:3, :3], axis=0)
     scale[0] *= -1 if np.linalg.det(matrix[:3, :3]) < 0 else 1
     turn = matrix[:3, :3] / np.where(scale == 0, 1.0, scale)
-    # the symmetric matrix whose largest eigenvector is the quaternion: no cases, and exact for rotations
+    # the largest eigenvector of this symmetric matrix is the quaternion: no case distinctions, exact for rotations
     (a, b, c), (d, e, f), (g, h, i) = turn
     form = [
         [a - e - i, b + d, c + g, h - f],
@@ -107,7 +110,7 @@ def _decomposed(
 
 
 def _descent(file: GltfFile, nodes: list[dict[str, Any]]) -> tuple[Int[np.ndarray, " n"], tuple[np.ndarray, ...]]:
-    """Parents, and the nodes of every depth."""
+    """Return the parents, and the nodes of each depth."""
     parents = np.full(len(nodes), -1)
     with file.reading("its tree of nodes"):
         for row, node in enumerate(nodes):
@@ -125,7 +128,7 @@ def _descent(file: GltfFile, nodes: list[dict[str, Any]]) -> tuple[Int[np.ndarra
 
 
 def _drawn(file: GltfFile, nodes: list[dict[str, Any]]) -> tuple[int, ...]:
-    """Nodes with a mesh, in the default scene; in all of the file when it has no scene."""
+    """Return the nodes with a mesh in the default scene, or in the whole file when it has no scene."""
     with file.reading("its scene"):
         scenes = file.items("scenes")
         if not scenes:

@@ -1,4 +1,7 @@
-"""Animated GLB files, written: skins, moving nodes, morph targets, and a new mesh in every frame."""
+"""Write animated GLB files: skins, moving nodes, morph targets, and sequences with one mesh per frame.
+
+Also computes the vertex normals that are written with every mesh.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,9 +23,9 @@ WIDTH = {(): gltf.SCALAR, (3,): gltf.VEC3, (4,): gltf.VEC4, (4, 4): gltf.MAT4}
 
 
 class Primitive(NamedTuple):
-    """Triangles of one colour (sRGB in [0, 1]), or coloured per vertex by `vertex_colors` (v, 3).
+    """Triangles of one colour (sRGB in [0, 1]), or with colours per vertex in `vertex_colors` (v, 3).
 
-    joints, weights (v, 4)  rows of the node's `skin`, and how much each counts;  targets (m, v, 3)  morph offsets
+    joints (v, 4): indices into the node's `skin`. weights (v, 4): their weights. targets (m, v, 3): morph offsets.
     """
 
     mesh: Mesh
@@ -34,9 +37,9 @@ class Primitive(NamedTuple):
 
 
 class Node(NamedTuple):
-    """A coordinate frame below `parent` (-1: none), what is drawn in it, and the joints when it is skinned.
+    """A coordinate frame below `parent` (-1: none), with the primitives drawn in it and the joints if skinned.
 
-    inverse_binds (j, 4, 4) take the mesh to each joint's frame in the pose of modelling.
+    inverse_binds: (j, 4, 4) transforms from the mesh to each joint's frame in the bind pose.
     """
 
     name: str
@@ -58,7 +61,7 @@ class Scene(NamedTuple):
 
 
 def vertex_normals(mesh: Mesh) -> Float[np.ndarray, "v 3"]:
-    """Unit normals of the vertices: faces weigh by area. A vertex of no face points up."""
+    """Return unit vertex normals, weighted by face area. A vertex without faces gets the up direction."""
     crosses = face_crosses(mesh.vertices[mesh.faces].astype(np.float64))
     normals = np.stack(
         [
@@ -72,7 +75,7 @@ def vertex_normals(mesh: Mesh) -> Float[np.ndarray, "v 3"]:
 
 
 def write_scene(path: Path, scene: Scene) -> None:
-    """One binary glTF with one animation; the file appears whole or not at all."""
+    """Write one binary glTF with one animation, atomically."""
     writer = _Writer()
     document = writer.document
     document.scenes = [gltf.Scene(nodes=[row for row, node in enumerate(scene.nodes) if node.parent < 0])]
@@ -100,10 +103,11 @@ def write_sequence(
     fps: float | int,
     colors: Sequence[Float[np.ndarray, "_ 3"]] | None = None,
 ) -> None:
-    """A mesh per frame, topology free to change: frame k is seen from k / fps to (k + 1) / fps, then the clip loops.
+    """Write one mesh per frame; the topology may change.
 
-    One node per frame whose scale steps between 0 and 1; players without animation show the first frame. `colors` are
-    sRGB per vertex. An empty mesh is a moment in which nothing is seen.
+    Frame k is visible from k / fps to (k + 1) / fps, then the clip loops. Each frame is a node whose scale steps
+    between 0 and 1. Players without animation show the first frame. colors: sRGB per vertex. An empty mesh is a frame
+    without a surface.
     """
     if not meshes or fps <= 0:
         raise ValueError(f"{path}: {len(meshes)} frames at {fps} fps cannot be played: give at least one, fps above 0")
@@ -116,21 +120,21 @@ def write_sequence(
         nodes.append(Node(f"frame_{frame:04d}", scale=(size,) * 3, primitives=drawn))
         shown = {0.0: 0.0, frame / fps: 1.0, (frame + 1) / fps: 0.0}
         if frame == count - 1:
-            shown[count / fps] = 1.0  # the last key only holds the clip open; looping players wrap to 0
+            shown[count / fps] = 1.0  # this key only extends the clip to its end; looping players wrap to 0
         values = np.repeat(np.array(list(shown.values()))[:, None], 3, axis=1)
         tracks.append(Track(frame, "scale", np.array(list(shown)), values, "STEP"))
     write_scene(path, Scene(tuple(nodes), tuple(tracks), "sequence"))
 
 
 class _Writer:
-    """A document and its one buffer, filled piece by piece."""
+    """A glTF document and its single buffer, filled step by step."""
 
     def __init__(self) -> None:
         self.document = gltf.GLTF2(asset=gltf.Asset(version="2.0", generator="sculpt4d"))
         self.blob = bytearray()
 
     def accessor(self, values: np.ndarray, target: int | None = None, bounds: bool = False) -> int:
-        """The row of a new accessor; 4-byte aligned as components need."""
+        """Add an accessor, aligned to 4 bytes as component types require. Return its index."""
         values = np.ascontiguousarray(values)
         self.blob.extend(b"\0" * (-len(self.blob) % 4))
         view = gltf.BufferView(buffer=0, byteOffset=len(self.blob), byteLength=values.nbytes, target=target)
@@ -193,7 +197,7 @@ class _Writer:
     def skin(self, node: Node) -> int:
         if node.inverse_binds is None:
             raise ValueError(f"node {node.name} is skinned: give inverse_binds, one 4x4 matrix per joint")
-        # glTF stores matrices column by column
+        # glTF stores matrices in column-major order
         matrices = node.inverse_binds.astype(np.float32).transpose(0, 2, 1)
         self.document.skins.append(
             gltf.Skin(joints=[int(joint) for joint in node.skin], inverseBindMatrices=self.accessor(matrices))

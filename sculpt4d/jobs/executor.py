@@ -1,4 +1,7 @@
-"""Many jobs through one worker function, whatever runs them: what an executor is, and what becomes of one job."""
+"""Executor interface: run many jobs through one worker function, and report the outcome of each job.
+
+Also holds `Serial`, the executor that runs in the calling process, and `attempt`, which classifies errors.
+"""
 
 import errno
 import time
@@ -13,22 +16,22 @@ Status = Literal["prepared", "skipped", "failed"]
 
 
 class Unsuitable(ValueError):
-    """The object is sound but not wanted: it is skipped with this reason, and nothing has failed."""
+    """The object is valid but not wanted: it is skipped with this reason and does not count as failed."""
 
 
 @runtime_checkable
 class Named(Protocol):
-    """A job: anything that pickles and has a name of its own."""
+    """A job: any picklable object with a unique name."""
 
     @property
     def name(self) -> str: ...
 
 
-Work = Callable[[Any], object]  # of one job
+Work = Callable[[Any], object]  # worker function, called with one job
 
 
 class Outcome(NamedTuple):
-    """What became of one job. reason: empty when it was prepared; seconds: wall time of all its attempts."""
+    """Result of one job. reason: empty when it was prepared. seconds: wall time of all attempts."""
 
     name: str
     status: Status
@@ -38,7 +41,7 @@ class Outcome(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """How one call of the worker function ended. again: another try may end otherwise."""
+    """Result of one call of the worker function. again: a retry may succeed."""
 
     status: Status
     reason: str = ""
@@ -47,11 +50,11 @@ class Attempt(NamedTuple):
 
 @runtime_checkable
 class Executor(Protocol):
-    """Runs `work(job)` for every job and yields one Outcome per name as the jobs end, in any order.
+    """Runs `work(job)` for every job and yields one Outcome per name as jobs finish, in any order.
 
-    `work` raises Unsuitable for a skip, ValueError or OSError for what no retry helps; anything else is tried again.
-    `folder` is where the jobs write; what a stopped worker had half made there is removed (`files.remove_stale`).
-    Raises OSError when the disk is full: nothing after it could succeed.
+    `work` raises Unsuitable to skip a job, and ValueError or OSError for errors that a retry cannot fix; other errors
+    are retried. `folder` is where the jobs write; partial output of a stopped worker is removed there
+    (`files.remove_stale`). Raises OSError when the disk is full, because every later job would fail too.
     """
 
     def run(self, jobs: Sequence[Named], work: Work, folder: Path) -> Iterator[Outcome]: ...
@@ -59,7 +62,7 @@ class Executor(Protocol):
 
 @dataclass(frozen=True)
 class Serial:
-    """One job after the other in this process: for a debugger and for tests; no timeout, no memory cap, no retry."""
+    """Runs jobs one after another in this process, for debugging and tests. No timeout, memory limit or retries."""
 
     def run(self, jobs: Sequence[Named], work: Work, folder: Path) -> Iterator[Outcome]:
         refuse_doubles(jobs)
@@ -70,12 +73,12 @@ class Serial:
 
 
 def attempt(job: Named, work: Work) -> Attempt:
-    """One call of `work`; what is wrong with the object comes back as words. Raises OSError on a full disk."""
+    """Call `work` once and return errors about the object as text. Raises OSError when the disk is full."""
     try:
         work(job)
     except Unsuitable as error:
         return Attempt("skipped", str(error))
-    except Exception as error:  # whatever a foreign file provokes is the report's to tell
+    except Exception as error:  # any error caused by the input file goes into the report
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             raise
         return Attempt("failed", f"{type(error).__name__}: {error}", again=not isinstance(error, (ValueError, OSError)))
@@ -83,7 +86,7 @@ def attempt(job: Named, work: Work) -> Attempt:
 
 
 def refuse_doubles(jobs: Sequence[Named]) -> None:
-    """Raises ValueError when two jobs have one name: they would write one folder, and outcomes could not be told."""
+    """Raise ValueError when two jobs share a name: they would write to one folder and their results would mix."""
     doubles = [name for name, count in Counter(job.name for job in jobs).items() if count > 1]
     if doubles:
         raise ValueError(f"several objects are named {', '.join(doubles[:5])}: give every object a name of its own")

@@ -1,6 +1,7 @@
-"""Jobs side by side in worker processes of this machine, each with a time limit, a memory cap and further attempts.
+"""Process pool on one machine with a time limit, a memory limit and retries per job.
 
-A worker that dies takes its own job alone with it, which `concurrent.futures` cannot promise: there the pool breaks.
+A worker that dies only loses its own job. `concurrent.futures` does not provide this: there the whole pool breaks.
+`local` chooses between the pool and the calling process.
 """
 
 import os
@@ -20,17 +21,17 @@ from sculpt4d.files import remove_stale
 from sculpt4d.jobs.executor import Attempt, Executor, Named, Outcome, Serial, Work, refuse_doubles
 from sculpt4d.jobs.worker import READY
 
-# read when a worker loads its libraries: more threads than cores make every one of them slower
+# read when a worker loads its libraries: more threads than cores slow down every worker
 SINGLE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "IGL_NUM_THREADS")
-LOADING = 120.0  # seconds for the libraries of a new worker, beside the time limit
-STARTS = 3  # workers in a row that may die before they are ready
-GRACE = 5.0  # seconds
+LOADING = 120.0  # seconds for a new worker to import its libraries, in addition to the time limit
+STARTS = 3  # consecutive workers that may die before they are ready
+GRACE = 5.0  # seconds to wait for a dying worker
 GIGABYTE = 1e9
 
 
 @dataclass
 class SlotTask:
-    """A job and what it has cost so far."""
+    """A job with its attempts and wall time so far."""
 
     job: Named
     attempts: int = 0
@@ -41,17 +42,17 @@ class SlotTask:
 
 
 class Slot:
-    """Holds at most one worker process, which holds at most one task.
+    """Holds at most one worker process, which runs at most one task.
 
-    The worker leads a process group of its own: a Ctrl-C of the terminal reaches the pool alone, and what a worker
-    started (Blender) dies with it.
+    The worker leads its own process group: Ctrl-C in the terminal reaches only the pool, and programs started by the
+    worker (Blender) are killed with it.
     """
 
     def __init__(self, work: Work) -> None:
         self.work = work
         self.process: subprocess.Popen[bytes] | None = None
         self.task: SlotTask | None = None
-        self.since = 0.0  # when the task was given, or the worker was ready for it
+        self.since = 0.0  # when the task was assigned, or the worker became ready for it
         self.loading = False
         self.stillborn = 0
 
@@ -60,11 +61,11 @@ class Slot:
             self.kill()
             self._start()
         self.task, self.since = task, time.monotonic()
-        with suppress(ConnectionError):  # it has just died: `listen` tells
+        with suppress(ConnectionError):  # the worker has just died, which `listen` detects
             self.pipe.send(task.job)
 
     def listen(self) -> Attempt | OSError | None:
-        """What came through the pipe; None when it was not the end of the task."""
+        """Read one message from the worker. Returns None unless it ends the task."""
         try:
             answer = self.pipe.recv()
         except (EOFError, OSError):
@@ -81,7 +82,7 @@ class Slot:
         return Attempt("failed", f"took longer than executor.timeout={timeout:g} seconds and was stopped", again=True)
 
     def swollen(self, memory: int | float | None, used: Mapping[int, int]) -> Attempt | None:
-        """memory: gigabytes; used: bytes of each process group."""
+        """Stop a worker that exceeds the memory limit. memory: gigabytes. used: bytes of each process group."""
         if memory is None or self.process is None or used.get(self.process.pid, 0) <= memory * GIGABYTE:
             return None
         taken = used[self.process.pid] / GIGABYTE
@@ -90,7 +91,7 @@ class Slot:
         return Attempt("failed", reason, again=True)
 
     def release(self) -> SlotTask:
-        """The task, with this attempt counted; the slot is free for another."""
+        """Return the task with this attempt counted and free the slot."""
         task, self.task = self.task, None
         assert task is not None
         task.attempts += 1
@@ -98,7 +99,7 @@ class Slot:
         return task
 
     def kill(self) -> None:
-        """Ends the worker and all that it started, at once."""
+        """Kill the worker and all its child processes."""
         if self.process is None:
             return
         with suppress(ProcessLookupError):
@@ -129,7 +130,7 @@ class Slot:
     def _died(self) -> Attempt | None:
         process, task = self.process, self.task
         assert process is not None and task is not None
-        with suppress(subprocess.TimeoutExpired):  # the pipe closes a moment before the process ends
+        with suppress(subprocess.TimeoutExpired):  # the pipe closes shortly before the process ends
             process.wait(GRACE)
         self.kill()
         code = process.returncode
@@ -146,33 +147,33 @@ class Slot:
 
 
 def resident(groups: Iterable[int]) -> dict[int, int]:
-    """Resident bytes of all processes of each process group, from /proc."""
+    """Return the resident bytes of each process group, summed over its processes, from /proc."""
     wanted, page = set(groups), os.sysconf("SC_PAGE_SIZE")
     used: dict[int, int] = defaultdict(int)
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
-        with suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+        with suppress(FileNotFoundError, ProcessLookupError):  # the process has ended in the meantime
             group = int((entry / "stat").read_text().rpartition(")")[2].split()[2])
             if group in wanted:
                 used[group] += int((entry / "statm").read_text().split()[1]) * page
     return used
 
 
-WATCH = 0.25  # seconds between two looks at clock and memory
+WATCH = 0.25  # seconds between checks of time and memory limits
 
 
 @dataclass(frozen=True)
 class Pool(ExecutorSettings):
-    """Single-threaded processes, kept from job to job.
+    """Executor of single-threaded worker processes that are reused between jobs.
 
-    workers: processes; None is one per core. timeout: seconds of one attempt, memory: resident gigabytes (1e9 bytes)
-    of a worker and all that it starts; None is no limit. retries: further attempts after a worker was killed, a limit
-    was passed or an error came that another try may spare (anything but ValueError and OSError).
+    workers: number of processes; None: one per core. timeout: seconds per attempt; None: no limit. memory: resident
+    gigabytes (1e9 bytes) of a worker and its child processes; None: no limit. retries: further attempts after a killed
+    worker, an exceeded limit, or any error other than ValueError and OSError.
     """
 
     def run(self, jobs: Sequence[Named], work: Work, folder: Path) -> Iterator[Outcome]:
-        """Raises ValueError where memory cannot be watched, ChildProcessError when no worker starts."""
+        """Run the jobs. Raises ValueError where memory cannot be measured, ChildProcessError when no worker starts."""
         refuse_doubles(jobs)
         if self.memory is not None and not Path("/proc/self/statm").exists():
             raise ValueError("executor.memory needs /proc (Linux): set executor.memory=null here")
@@ -186,13 +187,13 @@ class Pool(ExecutorSettings):
                 for slot, attempt in self._ends([slot for slot in slots if slot.task is not None]):
                     task = slot.release()
                     if attempt.again:
-                        slot.kill()  # what went wrong may be the process itself
+                        slot.kill()  # the worker process itself may be in a bad state
                         remove_stale(folder)
                     if attempt.again and task.attempts <= self.retries:
                         waiting.append(task)
                     else:
                         yield task.ended(attempt)
-        finally:  # the end, an error or Ctrl-C: nobody goes on working
+        finally:  # on completion, an error or Ctrl-C, stop all workers
             interrupted = any(slot.task for slot in slots)
             for slot in slots:
                 slot.kill()
@@ -200,7 +201,7 @@ class Pool(ExecutorSettings):
                 remove_stale(folder)
 
     def _ends(self, busy: Sequence[Slot]) -> Iterator[tuple[Slot, Attempt]]:
-        """Waits for the first answers, or until the next look at the limits."""
+        """Wait for the first answers, or until the next check of the limits."""
         ready = wait([slot.pipe for slot in busy], WATCH)
         for slot in [slot for slot in busy if slot.pipe in ready]:
             answer = slot.listen()
@@ -217,5 +218,5 @@ class Pool(ExecutorSettings):
 
 
 def local(workers: int | None) -> Executor:
-    """For jobs that need no limits: this process for one worker, else a pool (None: one process per core)."""
+    """Return an executor without limits: this process for one worker, else a pool (None: one process per core)."""
     return Serial() if workers == 1 else Pool(workers)

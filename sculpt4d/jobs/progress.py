@@ -1,4 +1,4 @@
-"""How far a run over many objects is, and how long it will still take."""
+"""Progress bar and remaining time of a run over many objects."""
 
 import logging
 import time
@@ -12,11 +12,11 @@ from sculpt4d.jobs.executor import Outcome
 
 log = logging.getLogger(__name__)
 
-LINE_EVERY = 60.0  # seconds between two lines where there is no terminal to draw a bar in
+LINE_EVERY = 60.0  # seconds between log lines when there is no terminal for a progress bar
 
 
 def shown(outcomes: Iterable[Outcome], total: int, doing: str = "Preparing") -> Iterator[Outcome]:
-    """Passes the outcomes on under a progress bar; a log file gets a line a minute instead."""
+    """Pass the outcomes through while showing a progress bar; without a terminal, log one line per minute."""
     console = Console(stderr=True)
     losses_and_rate = TextColumn("{task.description}")
     columns = (TextColumn(doing), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), losses_and_rate)
@@ -36,7 +36,7 @@ def shown(outcomes: Iterable[Outcome], total: int, doing: str = "Preparing") -> 
 
 
 def told_of(counts: Counter[str], total: int, seconds: float) -> str:
-    """Skips and failures so far, the rate of the whole run and the time that is left at that rate."""
+    """Return the counts of skipped and failed objects, the average rate and the remaining time at that rate."""
     rate = counts.total() / max(seconds, 1e-9)
     left = (total - counts.total()) / rate
     losses = f"{counts['skipped']} skipped, {counts['failed']} failed"
@@ -44,7 +44,7 @@ def told_of(counts: Counter[str], total: int, seconds: float) -> str:
 
 
 def _clock(seconds: float) -> str:
-    """1:02:03, and days where there are any."""
+    """Format seconds as 1:02:03, with days if there are any."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)

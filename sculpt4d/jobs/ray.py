@@ -1,6 +1,6 @@
-"""Jobs on the machines of a Ray cluster, each in the same guarded worker process as on one machine.
+"""Executor for a Ray cluster. Each job runs in the same guarded worker process as in the local pool.
 
-Ray places the jobs and runs them again when their machine dies; time limit, memory cap and retries are the pool's.
+Ray places the jobs and reruns them when their machine dies. The pool enforces time limit, memory limit and retries.
 """
 
 import logging
@@ -18,16 +18,17 @@ from sculpt4d.optional import require
 
 log = logging.getLogger(__name__)
 
-WINDOW = 2000  # jobs handed to Ray at once: enough to see how large a cluster could be, no burden for its scheduler
-ANSWER = 10.0  # seconds a cluster has to answer
+WINDOW = 2000  # jobs submitted to Ray at once: enough to scale up a cluster, few enough for its scheduler
+ANSWER = 10.0  # seconds to wait for a cluster to answer
 
 
 @dataclass(frozen=True)
 class Ray:
-    """One job per core of the cluster that `address` names (`auto`: the one this machine belongs to).
+    """Runs one job per core of the cluster at `address` (`auto`: the cluster this machine belongs to).
 
-    Source and output must lie on storage that all machines see under one path, and each must have sculpt4d installed.
-    timeout, memory, retries: of every job, as in Pool. A job whose machine dies is run again elsewhere, however often.
+    Source and output must be on storage that all machines mount under the same path. Every machine needs sculpt4d
+    installed. timeout, memory and retries apply to each job, as in Pool. A job whose machine dies is rerun on another
+    one without limit.
     """
 
     address: str = "auto"
@@ -39,11 +40,13 @@ class Ray:
         self.guard()
 
     def guard(self) -> Pool:
-        """What watches a job on its machine. Raises ValueError on limits that make no sense."""
+        """Return the pool that limits a job on its machine. Raises ValueError for invalid limits."""
         return Pool(1, self.timeout, self.memory, self.retries)
 
     def run(self, jobs: Sequence[Named], work: Work, folder: Path) -> Iterator[Outcome]:
-        """Raises ConnectionError when no cluster answers, FileNotFoundError when a machine does not see `folder`."""
+        """Run the jobs. Raises ConnectionError when no cluster answers, FileNotFoundError when a machine cannot see
+        `folder`.
+        """
         refuse_doubles(jobs)
         ray = require("ray")
         _connect(ray, self.address)
@@ -65,12 +68,12 @@ class Ray:
                 yield _outcome(ray, ended, running.pop(ended))
         finally:
             mark.unlink(missing_ok=True)
-            ray.shutdown()  # ends the jobs that are still running
+            ray.shutdown()  # stops the jobs that are still running
 
 
 def _connect(ray: ModuleType, address: str) -> None:
     try:
-        if ":" in address:  # Ray itself waits for minutes where nobody listens
+        if ":" in address:  # without a listener, Ray itself waits for minutes
             host, _, port = address.removeprefix("ray://").rpartition(":")
             socket.create_connection((host, int(port)), timeout=ANSWER).close()
         ray.init(address, logging_level=logging.WARNING)
@@ -80,7 +83,7 @@ def _connect(ray: ModuleType, address: str) -> None:
 
 
 def run_here(job: Named, work: Work, guard: Pool, mark: Path) -> Outcome:
-    """One job on whatever machine this is. `mark`: a file of the driver in the folder that must be shared."""
+    """Run one job on the current machine. `mark`: a file that the driver created in the shared folder."""
     if not mark.exists():
         raise FileNotFoundError(f"{mark.parent} of the main machine is not seen here: output must be shared storage")
     [outcome] = guard.run([job], work, mark.parent)
@@ -90,7 +93,7 @@ def run_here(job: Named, work: Work, guard: Pool, mark: Path) -> Outcome:
 def _outcome(ray: ModuleType, ended: object, name: str) -> Outcome:
     try:
         return ray.get(ended)
-    except ray.exceptions.RayTaskError as error:  # a full disk, or a machine that does not see the folder
+    except ray.exceptions.RayTaskError as error:  # a full disk, or a machine that cannot see the folder
         raise error.cause from None
-    except ray.exceptions.RayError as error:  # what Ray itself gave up on
+    except ray.exceptions.RayError as error:  # an error from which Ray did not recover
         return Outcome(name, "failed", f"{type(error).__name__}: {error}")

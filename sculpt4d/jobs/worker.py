@@ -1,6 +1,6 @@
-"""A worker process: takes jobs from a pipe, one by one, and never outlives the process that started it.
+"""Worker process: takes jobs from a pipe one at a time and exits when its parent process ends.
 
-Started as `python -m sculpt4d.jobs.worker PIPE LIFELINE` (file descriptors) in a session of its own.
+Started as `python -m sculpt4d.jobs.worker PIPE LIFELINE` (file descriptors) in its own session.
 """
 
 import os
@@ -12,12 +12,13 @@ from multiprocessing.connection import Connection
 
 from sculpt4d.jobs.executor import Attempt, Work, attempt
 
-READY = "ready"  # said once, when the libraries of the worker function are loaded
+READY = "ready"  # sent once, when the worker function's libraries are loaded
 
 
 def serve(pipe: Connection) -> None:
-    """Receives the worker function, then jobs until the pipe closes; answers each with an Attempt, or the OSError of
-    a full disk."""
+    """Receive the worker function, then jobs until the pipe closes. Answer each with an Attempt, or the OSError of a
+    full disk.
+    """
     work: Work = pipe.recv()
     pipe.send(READY)
     while True:
@@ -31,7 +32,7 @@ def serve(pipe: Connection) -> None:
 
 
 def follow(lifeline: Connection) -> None:
-    """Waits for the end of the parent, which never writes, and takes down this process and all that it started."""
+    """Wait for the parent to end, then kill this process group. The parent never writes to `lifeline`."""
     try:
         lifeline.recv()
     except EOFError:
@@ -44,7 +45,7 @@ def main() -> None:
         os.set_inheritable(descriptor, False)
     pipe, lifeline = (Connection(descriptor) for descriptor in descriptors)
     threading.Thread(target=follow, args=(lifeline,), daemon=True).start()
-    with suppress(EOFError, ConnectionError):  # the parent has closed the pipe, or is gone
+    with suppress(EOFError, ConnectionError):  # the parent has closed the pipe or ended
         serve(pipe)
 
 

@@ -1,4 +1,7 @@
-"""One animated asset to one training folder: points carried through time, closed surfaces, pictures (paper 3.2)."""
+"""Prepare one animated asset: surface points tracked through time, closed meshes, images (paper, section 3.2).
+
+The module defines the job of one object, the check whether it is already prepared, and the stage timings.
+"""
 
 import dataclasses
 import hashlib
@@ -27,7 +30,10 @@ from sculpt4d.types import AnimatedMesh, Appearance, Drawable, Mesh
 
 
 class StageClock:
-    """`lap(stage)` adds what passed since the last lap to that stage. Processor time: other programs do not count."""
+    """Processor time by stage; other programs do not count.
+
+    `lap(stage)` adds the time since the previous lap to that stage.
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -42,16 +48,18 @@ class StageClock:
         return {stage: round(seconds, 3) for stage, seconds in self.seconds.items()}
 
 
-NEAR = ((2, 0.015), (4, 0.06))  # (one in so many labelled points, deviation from the surface in stored units)
-FAR = 0.51  # the other labelled points are uniform in a cube of this half side
+# (one in this many query points, standard deviation of its offset from the surface in stored units)
+NEAR = ((2, 0.015), (4, 0.06))
+FAR = 0.51  # the other query points are uniform in a cube of this half side
 
 
 @dataclass(frozen=True)
 class PrepareJob:
-    """One object to prepare. `made` is the seed of a synthetic object, whose GLB is written first; None for files.
+    """One object to prepare.
 
-    mode: as in release.py; `path` is the animated file, or in mode render the folder of finished renders. `selection`
-    judges the object, None takes it as it is. licence: None when it is not known.
+    made: seed of a synthetic object, whose GLB is written first; None for files. mode: see release.py. path: the
+    animated file, or in mode render the folder of finished renders. selection: filter applied to the object; None: no
+    filter. licence: None when unknown.
     """
 
     name: str
@@ -68,12 +76,12 @@ class PrepareJob:
 
 
 def is_prepared(job: PrepareJob) -> bool:
-    """True when the folder holds this very object: same source, settings, mode, clip and seed."""
+    """Return whether the folder holds this object with the same source, settings, mode, clip and seed."""
     if not (job.folder / store.RECORD).is_file() or not store.complete(job.folder):
         return False
     record = store.read_record(job.folder)
     if record["mode"] != job.mode:
-        return record["mode"] == "export" and job.path == job.folder  # made here from its file: there is nothing to add
+        return record["mode"] == "export" and job.path == job.folder  # prepared here from its file: nothing to add
     same = recorded_settings(job.folder) == job.settings and record["clip"] == _clip_label(job)
     if job.made is not None:
         return same and record["seed"] == job.made and record["family"] == job.family
@@ -81,15 +89,20 @@ def is_prepared(job: PrepareJob) -> bool:
 
 
 def recorded_settings(folder: Path) -> PrepareSettings | None:
-    """What the object was prepared with; what its version did not know has its default. None: not our settings."""
+    """Return the settings the object was prepared with, or None when they are not ours.
+
+    Settings that its version did not have get their defaults.
+    """
     known = {field.name for field in dataclasses.fields(PrepareSettings)}
     settings = store.read_record(folder)["settings"]
     return PrepareSettings(**settings) if settings.keys() <= known else None  # type: ignore[arg-type]
 
 
 def prepare_object(job: PrepareJob) -> Path:
-    """One object to `job.folder`, which appears only when it is complete. Raises ValueError, naming the file, and
-    Unsuitable when the selection rules it out."""
+    """Prepare one object in `job.folder`, which appears only when complete.
+
+    Raises ValueError, naming the file, and Unsuitable when the selection rejects the object.
+    """
     if job.made is not None:
         job.path.parent.mkdir(parents=True, exist_ok=True)
         synthetic.write_object(job.name, job.family, job.made, job.path)
@@ -108,10 +121,11 @@ def prepare_object(job: PrepareJob) -> Path:
 def prepare_animation(
     animated: AnimatedMesh, job: PrepareJob, clock: StageClock | None = None, motion: MotionStats | None = None
 ) -> Path:
-    """Points are drawn once on the rest pose and carried, so that row k is one material point in all frames.
+    """Prepare an animation that is already read.
 
-    With consistent=False they are drawn anew for every frame: the same places of the rest pose are as likely as before,
-    but a row means nothing.
+    Points are sampled once on the rest pose and carried to every frame, so that index k is one material point in all
+    frames. With consistent=False they are sampled again for every frame: the distribution on the rest pose is the same,
+    but indices do not correspond between frames.
     """
     settings, clock = job.settings, clock or StageClock()
     rng = np.random.default_rng((settings.seed, zlib.crc32(job.name.encode())))
@@ -187,9 +201,10 @@ def _frame(
 
 
 def distance_places(closed: Mesh, count: int, rng: np.random.Generator) -> Float32[np.ndarray, "{count} 3"]:
-    """Where distances are asked: half close to the surface, a quarter farther off, the rest anywhere in the box.
+    """Sample query points for signed distances: half near the surface, a quarter farther away, the rest in the whole
+    box.
 
-    Rounded to float16 as they are stored, so that the distance belongs to the stored place.
+    Points are rounded to float16 as stored, so that each distance belongs to the stored point.
     """
     if count == 0:
         return np.zeros((0, 3), np.float32)
@@ -205,7 +220,7 @@ def distance_places(closed: Mesh, count: int, rng: np.random.Generator) -> Float
 
 
 def _digest(job: PrepareJob) -> str:
-    """SHA-256 of the animated file, of the rendered meshes, or in mode hybrid of both."""
+    """Return the SHA-256 of the animated file, of the rendered meshes, or in mode hybrid of both."""
     if job.mode == "render":
         return release.mesh_digest(job.path)
     digest = hashlib.sha256(job.path.read_bytes())

@@ -1,4 +1,4 @@
-"""Objects that benchmarks test on and training must not see, and files that list objects by their ids."""
+"""Test objects of benchmarks, which must not be trained on, and text files of object ids."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 UID = re.compile(r"[0-9a-f]{32}")  # an Objaverse id
-# test_dataset_uid.txt of yanqinJiang/Consistent4D
+# from test_dataset_uid.txt of yanqinJiang/Consistent4D
 CONSISTENT4D = """
 22bbb0b7ca4d4d63b47b1367984aa7ce 26adfd631730494ab0fc80c806eada77 29c26c661f1c47aabb245c9b2f896455
 53abad43280a4b7ab26bd0e6b8dea62f 9fea6ffd67b840cb970f5b4570794709 a1c936d72a9f4fa0ac15033339bd6efe
 ba7b382c918b40e6b07011da4ff3ebc0
 """
-# the ObjaverseDy test objects, as SV4D's authors list them in Stability-AI/generative-models#432
+# the ObjaverseDy test objects, as listed by SV4D's authors in Stability-AI/generative-models#432
 SV4D = """
 02074af3625a46a3802e517f48b73e35 0ef1295d23a94017b768b65561cea4fa 26ad402043b148ddb33e1bc52a909854
 30efc2fb700741bf846ea00e6e3f065f 34d16c3882f94a31bde584948883a06a 3d32db36ab6245f29fffb61483001f20
@@ -29,17 +29,17 @@ BENCHMARKS: Mapping[str, frozenset[str]] = {
 
 
 class Listed(NamedTuple):
-    """The lines of a list that can be used, and what is wrong with the others: `FILE line N` to words."""
+    """Valid lines of a list, and the faults of the others: `FILE line N` to a description."""
 
     lines: tuple[str, ...]
     faults: Mapping[str, str]
 
 
 def read_lines(path: Path, uids: bool = False) -> Listed:
-    """A text file, one entry a line; empty lines and what follows a '#' are left out, repetitions are faults.
+    """Read a text file with one entry per line. Ignores empty lines and text after '#'; repetitions are faults.
 
-    With `uids` the entries are Objaverse ids, in either case and with or without .glb, and all others are faults.
-    Raises ValueError, naming the file, when it is no text.
+    With `uids`, entries are Objaverse ids, in either case and with or without .glb; all other entries are faults.
+    Raises ValueError, naming the file, when it is not text.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -67,9 +67,9 @@ def _id(text: str) -> str:
 
 
 def excluded_ids(benchmarks: Sequence[str], files: Sequence[Path]) -> dict[str, str]:
-    """Id to where it is excluded: the named benchmarks, and text files with one id or name a line.
+    """Map each excluded id to its source: the named benchmarks, and text files with one id or name per line.
 
-    Raises ValueError for a benchmark that is not known.
+    Raises ValueError for an unknown benchmark.
     """
     ids: dict[str, str] = {}
     for name in benchmarks:

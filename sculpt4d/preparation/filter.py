@@ -1,6 +1,6 @@
-"""Which objects are worth training on: what a file must move, hold and allow, and the reason when it does not.
+"""Filter for training objects: checks of origin, licence, size and motion, with a reason for each rejection.
 
-The thresholds are conf keys (conf/prepare.yaml, `filter`). Reasons begin with their kind and a colon.
+The thresholds are conf keys (conf/prepare.yaml, `filter`). A reason starts with its kind and a colon.
 """
 
 import re
@@ -18,17 +18,18 @@ from sculpt4d.jobs.executor import Unsuitable
 from sculpt4d.preparation.exclusions import excluded_ids
 from sculpt4d.types import AnimatedMesh
 
-SAME = 1e-4  # of the size: poses whose vertices all lie closer are one
+SAME = 1e-4  # share of the size: poses whose vertices all lie closer count as one
 LICENCE = re.compile(r"\b(cc0)\b|(?:\bcc[ -]|licenses/|^)(by(?:-(?:nc|sa|nd))*)\b|publicdomain/(zero)")
 
 
 @dataclass(frozen=True)
 class Selection(Thresholds):
-    """The thresholds. Sizes are the longest side of the first frame's box.
+    """Thresholds of the filter. Sizes are the longest side of the first frame's bounding box.
 
     min_frames: distinct poses of the clip. min_motion: mean distance of the vertices from the first frame. max_reach:
-    side of the cube around the first frame that no vertex leaves. licences: None allows all. excluded: id or name to
-    the list it stands in. advice: reasons become notes, for a file that somebody names; what does not move is refused.
+    side of the cube around the first frame that contains all vertices. licences: None allows all. excluded: maps an id
+    or name to the list that contains it. advice: record failed checks as notes instead of rejecting, for a single named
+    file. Static objects are always rejected.
     """
 
     licences: frozenset[str] | None = None
@@ -37,7 +38,10 @@ class Selection(Thresholds):
 
 
 class MotionStats(NamedTuple):
-    """How a clip moves. distinct: poses that differ; mean and reach as `Selection` defines min_motion and max_reach."""
+    """Motion of a clip.
+
+    distinct: number of distinct poses. mean, reach: measured as `Selection` defines min_motion and max_reach.
+    """
 
     distinct: int
     mean: float
@@ -53,14 +57,17 @@ def choose(
     max_reach: float | int,
     max_vertices: int,
 ) -> Selection:
-    """The selection as the conf group `filter` says it. `exclude`: text files of ids. Raises ValueError."""
+    """Build the selection from the conf group `filter`. exclude: text files of ids.
+
+    Raises ValueError for an unknown benchmark.
+    """
     allowed = None if licences is None else frozenset(map(short_licence, licences))
     excluded = excluded_ids(benchmarks, [Path(name).expanduser() for name in exclude])
     return Selection(min_frames, float(min_motion), float(max_reach), max_vertices, allowed, excluded)
 
 
 def short_licence(text: str) -> str:
-    """'CC-BY-4.0 (http://...)' and the like as Objaverse writes them: by, by-nc-sa, cc0; others in small letters."""
+    """Shorten a licence as Objaverse writes it ('CC-BY-4.0 (http://...)'): by, by-nc-sa, cc0; others in lower case."""
     found = LICENCE.search(text.lower().strip().replace("creative commons", "cc"))
     if found is None:
         return text.lower().strip()
@@ -68,7 +75,7 @@ def short_licence(text: str) -> str:
 
 
 def stated_licence(file: GltfFile) -> str | None:
-    """What a glTF file says of its licence, as Sketchfab's exports do; None when it says nothing."""
+    """Return the licence stated in a glTF file, as Sketchfab's exports do; None when there is none."""
     asset = file.json["asset"]
     extras = asset.get("extras")
     stated = extras.get("license") if isinstance(extras, dict) else None
@@ -76,7 +83,10 @@ def stated_licence(file: GltfFile) -> str | None:
 
 
 def check_origin(names: Sequence[str], licence: str | None, selection: Selection) -> list[str]:
-    """What speaks against an object before its file is read. `names`: id and name. A licence of None is not judged."""
+    """Return the reasons to reject an object before reading its file.
+
+    names: id and name. licence: None is not checked.
+    """
     reasons = []
     lists = {selection.excluded[name.lower()] for name in names if name.lower() in selection.excluded}
     if lists:
@@ -94,7 +104,7 @@ def check_size(vertices: int, selection: Selection) -> list[str]:
 
 
 def check_motion(motion: MotionStats, selection: Selection) -> list[str]:
-    """What speaks against a clip that is read. Raises Unsuitable when nothing moves at all."""
+    """Return the reasons to reject a clip after reading it. Raises Unsuitable when nothing moves at all."""
     if motion.distinct < 2:
         raise Unsuitable("not animated: all frames show one pose")
     reasons = []
@@ -116,18 +126,18 @@ def check_motion(motion: MotionStats, selection: Selection) -> list[str]:
 
 
 def settle(reasons: Sequence[str], selection: Selection) -> list[str]:
-    """Raises Unsuitable with the reasons; with `advice` they come back as notes instead."""
+    """Raise Unsuitable with the reasons, or return them as notes with `advice`."""
     if reasons and not selection.advice:
         raise Unsuitable("; ".join(reasons))
     return [f"kept although {reason}" for reason in reasons]
 
 
 def measure_motion(animated: AnimatedMesh) -> MotionStats:
-    """How the clip moves, over the frames it was read at."""
+    """Measure the motion of the clip over the frames that were read."""
     frames = animated.vertices
     low, high = frames[0].min(axis=0), frames[0].max(axis=0)
     size = float((high - low).max())
-    if size <= 0:  # it grows from nothing: any other frame leaves any box around it
+    if size <= 0:  # the object grows from a point: any other frame leaves any box around it
         return MotionStats(distinct_poses(frames), float("inf"), float("inf"))
     mean = float(np.mean([np.linalg.norm(frame - frames[0], axis=1).mean() for frame in frames[1:]] or [0.0]))
     reach = float(np.abs(frames - (low + high) / 2).max())
@@ -135,7 +145,7 @@ def measure_motion(animated: AnimatedMesh) -> MotionStats:
 
 
 def distinct_poses(frames: Float[np.ndarray, "t v 3"]) -> int:
-    """Frames in which some vertex is elsewhere than in each earlier one. A pose that comes back counts once."""
+    """Count the frames that differ from every earlier one in some vertex. A pose that recurs counts once."""
     near = SAME * float(np.ptp(frames, axis=(0, 1)).max())
     kept: list[np.ndarray] = []
     for frame in frames:

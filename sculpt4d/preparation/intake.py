@@ -1,4 +1,4 @@
-"""The animation of one object, read as its mode says and judged by the filter before anything is computed of it."""
+"""Read the animation of one object according to its mode, and filter it before any computation."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -21,12 +21,15 @@ from sculpt4d.preparation.filter import (
 )
 from sculpt4d.types import AnimatedMesh
 
-PROBES = 32  # frames at which an animated file is judged, however few are asked for
+PROBES = 32  # minimum number of frames used to filter an animated file, however few are requested
 
 
 class Origin(NamedTuple):
-    """Where an object comes from. `file`: an animated file, None in mode render. `renders`: the folder of finished
-    renders, None in mode export. names: id and name, either of which may be excluded."""
+    """Origin of an object.
+
+    file: an animated file; None in mode render. renders: the folder of finished renders; None in mode export. names: id
+    and name; the object is excluded if either is listed.
+    """
 
     file: Path | None
     renders: Path | None
@@ -36,7 +39,10 @@ class Origin(NamedTuple):
 
 
 class Intake(NamedTuple):
-    """What was read. licence: as known from elsewhere or stated by the file, None when neither; motion: if judged."""
+    """Result of reading an object.
+
+    licence: known from elsewhere or stated in the file; None if neither. motion: None if the object was not filtered.
+    """
 
     animated: AnimatedMesh
     licence: str | None
@@ -44,9 +50,10 @@ class Intake(NamedTuple):
 
 
 def take_in(origin: Origin, frames: int, selection: Selection | None) -> Intake:
-    """The animation at `frames` moments, or that of all finished renders. Without a selection nothing is judged.
+    """Read the animation at `frames` timestamps, or at all frames of finished renders.
 
-    Raises Unsuitable when the selection rules it out; ValueError and OSError, naming the file, when it is damaged.
+    Without a selection nothing is filtered. Raises Unsuitable when the selection rejects the object; ValueError and
+    OSError, naming the file, when it is damaged.
     """
     licence = origin.licence
     notes: list[str] = []
@@ -82,7 +89,7 @@ def _read(origin: Origin, frames: int) -> AnimatedMesh:
 
 
 def _probe(animated: AnimatedMesh, origin: Origin, frames: int) -> AnimatedMesh:
-    """Fewer frames than the judgement needs are read again, where there is a file to read them from."""
+    """Read the file again at more frames when there are too few for the filter."""
     if origin.renders is not None or origin.file is None or frames >= PROBES:
         return animated
     return read_animation(origin.file, PROBES, origin.clip)

@@ -1,6 +1,6 @@
-"""Objects of Objaverse by their ids, through the `objaverse` package, which downloads what it does not have.
+"""Objaverse objects by id, downloaded through the `objaverse` package if not cached.
 
-What the annotations already rule out (licence, no animation, too many vertices) is never downloaded.
+Objects that the annotations already rule out (licence, no animation, too many vertices) are never downloaded.
 """
 
 import logging
@@ -18,13 +18,16 @@ from sculpt4d.preparation.filter import Selection, Unsuitable, check_origin, che
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
-CACHE = ".objaverse/hf-objaverse-v1"  # of the home folder, where the package keeps what it downloads
-CHUNK = 32  # objects of one call, each of which reads the index again
+CACHE = ".objaverse/hf-objaverse-v1"  # cache of the package, relative to the home folder
+CHUNK = 32  # objects per call; every call reads the index again
 
 
 class Fetched(NamedTuple):
-    """files: id to the downloaded file. licences: id to the annotated licence, empty without one. skipped, failed: id,
-    or line of the list, to its reason."""
+    """Result of fetching a list of ids.
+
+    files: id to the downloaded file. licences: id to the annotated licence, empty if there is none. skipped, failed:
+    id, or line of the list, to its reason.
+    """
 
     files: Mapping[str, Path]
     licences: Mapping[str, str]
@@ -33,14 +36,14 @@ class Fetched(NamedTuple):
 
 
 def cached_paths() -> dict[str, Path]:
-    """Ids of the objects that the package has downloaded before, with their files. Downloads nothing."""
+    """Return the files of all objects that the package has downloaded before, by id. Downloads nothing."""
     return {path.stem: path for path in sorted((Path.home() / CACHE / "glbs").glob("*/*.glb"))}
 
 
 def fetch(listed: Path, selection: Selection, downloads: int) -> Fetched:
-    """The objects whose ids a text file lists, one a line; `downloads` threads get the missing ones.
+    """Fetch the objects listed in a text file with one id per line; `downloads` threads load the missing ones.
 
-    Raises ImportError without the package, OSError when its index cannot be had.
+    Raises ImportError without the package, OSError when its index cannot be loaded.
     """
     package = require("objaverse")
     lines = read_lines(listed, uids=True)
@@ -66,7 +69,7 @@ def fetch(listed: Path, selection: Selection, downloads: int) -> Fetched:
 
 
 def _check(uid: str, annotation: Mapping[str, Any], licence: str, selection: Selection) -> None:
-    """Raises Unsuitable for what the annotation alone rules out."""
+    """Raise Unsuitable when the annotation alone rules the object out."""
     if annotation.get("animationCount") == 0:
         raise Unsuitable("not animated: Objaverse lists no animation of it")
     reasons = check_origin([uid], licence, selection) + check_size(annotation.get("vertexCount") or 0, selection)
@@ -74,7 +77,7 @@ def _check(uid: str, annotation: Mapping[str, Any], licence: str, selection: Sel
 
 
 def _index(load: Callable[[], Result]) -> Result:
-    """What the package's own files say, downloaded at the first use."""
+    """Load an index file of the package, which downloads it at the first use."""
     try:
         return load()
     except OSError as error:
@@ -85,7 +88,7 @@ def _index(load: Callable[[], Result]) -> Result:
 
 
 def _load(package: Any, uids: Sequence[str], downloads: int, files: dict[str, Path], failed: dict[str, str]) -> None:
-    """Fills `files` and `failed`. In threads: an error of the network does not always survive the package's pool."""
+    """Fill `files` and `failed`. Uses threads: network errors do not always survive the package's process pool."""
     chunks = [uids[start : start + CHUNK] for start in range(0, len(uids), CHUNK)]
     with ThreadPoolExecutor(downloads) as pool:
         for found, lost in track(pool.map(lambda chunk: _chunk(package, chunk), chunks), "Loading", len(chunks)):
@@ -94,7 +97,7 @@ def _load(package: Any, uids: Sequence[str], downloads: int, files: dict[str, Pa
 
 
 def _chunk(package: Any, uids: Sequence[str]) -> tuple[dict[str, Path], dict[str, str]]:
-    """Files and failures of some ids; when one cannot be had the halves are tried, so that it fails alone."""
+    """Return the files and failures of some ids. On an error both halves are retried, so that a bad id fails alone."""
     try:
         paths = package.load_objects(list(uids))
     except OSError as error:

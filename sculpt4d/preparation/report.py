@@ -1,4 +1,4 @@
-"""What became of every object: report.json for programs, report.csv for a table, report.html to look at."""
+"""Reports on a preparation run: report.json for programs, report.csv as a table, report.html with images."""
 
 import base64
 import csv
@@ -22,17 +22,17 @@ from sculpt4d.files import write_json, write_text
 
 log = logging.getLogger(__name__)
 
-EYE = math.radians(20)  # elevation from which objects are shown
-SIDE = 112  # pixels of a thumbnail
-FRAMES = 3  # thumbnails of one object, spread over its clip
+EYE = math.radians(20)  # camera elevation preferred for thumbnails
+SIDE = 112  # thumbnail size in pixels
+FRAMES = 3  # thumbnails per object, spread over its clip
 SHOWN = 400  # objects with thumbnails, so that the page stays below about 15 MB
 
 
 @dataclass
 class Report:
-    """Names of the objects prepared now and of those that were complete before; reasons of the others.
+    """Outcome of a run: names of objects prepared now or complete before, and reasons for the others.
 
-    skipped: not wanted. failed: damaged or broken off. seconds, attempts: of what was tried now.
+    skipped: not wanted. failed: damaged or aborted. seconds, attempts: of the objects tried in this run.
     """
 
     prepared: list[str] = field(default_factory=list)
@@ -48,7 +48,7 @@ class Report:
 
 
 class ReportRow(NamedTuple):
-    """One object in the table. Columns that are not known are empty."""
+    """One object in the table. Unknown columns are empty."""
 
     name: str
     status: str
@@ -69,14 +69,14 @@ class ReportRow(NamedTuple):
 
 
 def kind(reason: str) -> str:
-    """The first words of a reason, by which reasons are counted."""
+    """Return the part of a reason before the colon, by which reasons are counted."""
     return reason.partition(":")[0]
 
 
 def write_reports(
     root: Path, report: Report, split: Mapping[str, Sequence[str]], settings: Mapping[str, Any]
 ) -> Sequence[ReportRow]:
-    """The three files in `root`. `settings` as they were resolved, nested as in the configuration."""
+    """Write the three report files to `root`. settings: resolved, nested as in the configuration."""
     rows = _rows(root, report, split)
     write_json(root / "report.json", asdict(report) | {"counts": report.counts(), "settings": settings})
     table = io.StringIO(newline="")
@@ -129,7 +129,7 @@ def _page(
     split: Mapping[str, Sequence[str]],
     settings: Mapping[str, Any],
 ) -> str:
-    """One HTML file that needs nothing else: counts, reasons, pictures of the objects, the settings."""
+    """Return a self-contained HTML page with counts, reasons, images of the objects and settings."""
     counts = report.counts()
     tiles = "".join(f"<div class='tile {part}'><b>{count}</b>{part}</div>" for part, count in counts.items())
     tiles += "".join(
@@ -175,8 +175,10 @@ def _card(folder: Path, row: ReportRow) -> str:
 
 
 def _thumbnails(folder: Path, frames: Sequence[int]) -> list[Image.Image]:
-    """The frames from the camera nearest to a little above the horizon, all cut to what they cover; empty, with a
-    warning, where a picture cannot be read."""
+    """Return the frames seen from the camera closest to an elevation of 20 degrees, cropped to their common mask.
+
+    Returns an empty list and logs a warning when an image cannot be read.
+    """
     try:
         heights = [abs(camera.elevation - EYE) for camera in store.read_cameras(folder)]
         views = store.read_views(folder, frames, heights.index(min(heights)))
@@ -202,7 +204,7 @@ def _picture(frame: int, picture: Image.Image) -> str:
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Nested keys joined by dots, with their values as text."""
+    """Flatten nested keys, joined by dots, with values as text."""
     pairs = []
     for key, value in settings.items():
         nested = isinstance(value, Mapping)

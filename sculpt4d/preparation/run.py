@@ -1,4 +1,8 @@
-"""Many animated assets to a data folder, side by side and resumable, with a report of what was left out and why."""
+"""Prepare many animated assets in parallel into a data folder, with resume and a report of rejected objects.
+
+This is the implementation of `python prepare.py`. It also prepares the synthetic set and the GLB files that training
+configurations name, and refuses to mix objects whose points were sampled differently.
+"""
 
 import dataclasses
 import logging
@@ -27,10 +31,10 @@ from sculpt4d.preparation.verify import run as verify
 
 
 def refuse_other_sampling(folders: Iterable[Path], settings: PrepareSettings) -> None:
-    """Raises ValueError at the first prepared object whose points were sampled in another way.
+    """Raise ValueError for the first prepared object whose points were sampled differently.
 
-    Compared: consistent, projection, and whether there are sharp points. Folders of the official release say nothing
-    about themselves and pass.
+    Compares consistent, projection, and whether there are sharp points. Folders of the official release record no
+    settings and are accepted.
     """
     for folder in folders:
         found = recorded_settings(folder) if (folder / store.RECORD).is_file() else None
@@ -55,7 +59,8 @@ def prepare_synthetic(
     workers: int | None = None,
     seed: int = 0,
 ) -> Report:
-    """Makes and prepares the synthetic set in `root`; complete objects are kept, so that it can be stopped and resumed.
+    """Generate and prepare the synthetic set in `root`. Complete objects are kept, so the run can be stopped and
+    resumed.
 
     Writes split.json ({"train", "holdout"}: names, "families": name to family) and report.json.
     """
@@ -79,7 +84,7 @@ def prepare_synthetic(
 def prepare_files(
     paths: Sequence[Path], root: Path, settings: PrepareSettings, executor: Executor, clip: str | int | None = None
 ) -> Report:
-    """Prepares files from outside, each into root/<stem>, whatever they hold; see `named_assets` for equal stems."""
+    """Prepare external files into root/<stem>, without a filter. See `named_assets` for equal stems."""
     return prepare_all(plan(named_assets(paths), root, settings, clip=clip), root, executor)
 
 
@@ -91,7 +96,7 @@ def plan(
     clip: str | int | None = None,
     chosen: Selection | None = None,
 ) -> list[PrepareJob]:
-    """A job for every asset. Of finished renders the settings are those they were made with."""
+    """Create one job per asset. Finished renders determine their own number of frames and views."""
     jobs = []
     for asset in assets:
         folder = root / asset.name
@@ -109,10 +114,12 @@ def plan(
 def prepare_folder(
     root: Path | str, source: str | None, settings: PrepareSettings, holdout_share: float, workers: int | None = None
 ) -> Report:
-    """What the data options `folder` and `objaverse4d` train on: GLB files prepared where `source` names some, without
-    a filter, and a split of all objects where the folder has none. A lone object is trained on and held out alike.
+    """Prepare the data options `folder` and `objaverse4d` for training.
 
-    Raises ValueError when nothing is prepared, or when a file of `source` failed.
+    Prepares the GLB files named by `source`, if any, without a filter, and splits all objects if the folder has no
+    split or files were prepared. A single object is used for both training and validation.
+
+    Raises ValueError when nothing is prepared or a file of `source` failed.
     """
     root = Path(root)
     report = Report()
@@ -131,7 +138,7 @@ def prepare_folder(
 
 
 def prepare_all(jobs: Sequence[PrepareJob], root: Path, executor: Executor) -> Report:
-    """Every job that is not prepared yet; failures are collected in report.json."""
+    """Run all jobs that are not prepared yet; failures are collected in report.json."""
     report = Report()
     missing = []
     for job in jobs:
@@ -142,8 +149,8 @@ def prepare_all(jobs: Sequence[PrepareJob], root: Path, executor: Executor) -> R
             else:
                 report.present.append(job.name)
         else:
-            refuse_other_sampling([job.folder], job.settings)  # rather than put an ablation in place of what is there
-            # a machine of a cluster works in another folder
+            refuse_other_sampling([job.folder], job.settings)  # never replace existing objects by an ablation
+            # machines of a cluster have another working directory
             missing.append(dataclasses.replace(job, path=job.path.absolute(), folder=job.folder.absolute()))
     if not missing:
         return report
@@ -162,21 +169,23 @@ def prepare_all(jobs: Sequence[PrepareJob], root: Path, executor: Executor) -> R
 
 
 def _second_thoughts(job: PrepareJob) -> list[str]:
-    """What the job's filter has against an object that was prepared before, perhaps with another filter."""
+    """Return the filter's reasons against an object that was prepared before, possibly with another filter."""
     record, chosen = store.read_record(job.folder), job.selection
     if chosen is None or chosen.advice:
         return []
     reasons = check_origin((job.name, record["uid"], job.path.stem), record["licence"] or job.licence, chosen)
     reasons += check_size(record["counts"].get("vertices", 0), chosen)
     seen = record["motion"]
-    if len(seen) < 3:  # it was never judged
+    if len(seen) < 3:  # the object was never filtered
         return reasons
     return reasons + check_motion(MotionStats(int(seen["distinct"]), seen["mean"], seen["reach"]), chosen)
 
 
 def run(cfg: DictConfig) -> None:
-    """`python prepare.py`: prepares what `source` names into `output`; ends with status 1 when a file failed, or when
-    the one file that was named is not used."""
+    """Run `python prepare.py`: prepare `source` into `output`.
+
+    Raises ValueError (exit status 1) when a file failed, or when a single named file was rejected.
+    """
     if cfg.verify:
         verify.run(cfg.verify, cfg.output)
         return
@@ -202,7 +211,7 @@ def run(cfg: DictConfig) -> None:
 
 
 def _objaverse(cfg: DictConfig, chosen: Selection) -> SourceList:
-    """The objects of the list `uids`, downloaded where they are not at hand."""
+    """Return the objects of the list `uids`, downloading those that are not cached."""
     if not cfg.uids:
         raise ValueError("source=objaverse needs uids=FILE, a text file of object ids, one a line")
     if cfg.mode == "render":
@@ -213,7 +222,7 @@ def _objaverse(cfg: DictConfig, chosen: Selection) -> SourceList:
 
 
 def _home(source: Path) -> Path:
-    """Where renders have their geo_data: the folder of objects that `source` is, or is one of."""
+    """Return the folder of rendered objects: `source` itself, or its parent when `source` is one object."""
     if not source.is_dir():
         raise ValueError(f"output is needed with source={source}: a list may name objects of several folders")
     return source.resolve().parent if release.is_rendered(source) else source
@@ -226,7 +235,7 @@ def _shown(cfg: DictConfig) -> Mapping[str, Any]:
 
 
 def _tell(root: Path, report: Report, split: Mapping[str, Sequence[str]], named: bool) -> None:
-    """The outcome in words; of a single named file also what was decided about it."""
+    """Log the outcome; for a single named file also log the notes."""
     told = ", ".join(f"{count} {part}" for part, count in report.counts().items())
     log.info("%s; %d to train on, %d held out", told, len(split["train"]), len(split["holdout"]))
     log.info("the report: %s", root / "report.html")

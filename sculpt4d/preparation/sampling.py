@@ -1,4 +1,4 @@
-"""Points of the material: drawn on the rest pose, carried to a frame, put onto its closed surface (paper 3.2)."""
+"""Surface points: sampled on the rest pose, carried to a frame, projected onto its closed mesh (paper, section 3.2)."""
 
 from typing import NamedTuple
 
@@ -12,21 +12,22 @@ from sculpt4d.geometry.triangles import face_normals
 from sculpt4d.geometry.watertight import GRID_EXTENT
 from sculpt4d.types import Mesh
 
-SWALLOWED = 1.5  # cells between a carried point and its place on the closed surface: walls and rounding stay below it
+SWALLOWED = 1.5  # grid cells between a carried point and its projection; walls and rounding stay below this
 
 
 class SurfaceSamples(NamedTuple):
-    """Points drawn on the rest pose: uniform by area, and uniform by length along its sharp edges."""
+    """Points sampled on the rest pose: uniform by area, and uniform by length along its sharp edges."""
 
     random: SurfacePoints
     sharp: SurfacePoints
 
 
 class ProjectedSamples(NamedTuple):
-    """Drawn points in one frame: (position, unit normal) of both kinds, and which were `swallowed`.
+    """Surface samples in one frame: (position, unit normal) of both kinds, and masks of interior points (`swallowed`).
 
-    A swallowed point has no place of its own on the closed surface: it lies on an inner part, such as a tongue or the
-    end of a limb within the body. Its row holds the nearest place all the same, so that rows keep their meaning.
+    An interior point has no surface of its own on the closed mesh. It lies on an inner part, such as a tongue or the
+    end of a limb inside the body. It still stores the nearest point of the closed mesh, so that indices keep their
+    meaning.
     """
 
     random: Float32[np.ndarray, "n 6"]
@@ -43,15 +44,18 @@ def draw(
     sharp_degrees: float,
     rng: np.random.Generator,
 ) -> SurfaceSamples:
-    """ValueError when the rest pose has no area; no sharp points at all when it has no sharp edge."""
+    """Sample points on the rest pose.
+
+    Raises ValueError when the rest pose has no area. Returns no sharp points when it has no sharp edge.
+    """
     random = sample_surface(rest, faces, points, rng)
     return SurfaceSamples(random, sample_sharp(rest, faces, sharp_points, rng, sharp_degrees))
 
 
 def place(drawn: SurfaceSamples, mesh: Mesh, closed: Mesh, projection: str, grid_res: int) -> ProjectedSamples:
-    """The points in the frame whose animated mesh is `mesh` and whose closed surface is `closed`.
+    """Move the samples to a frame with animated mesh `mesh` and closed mesh `closed`.
 
-    With projection="none" they stay on the animated mesh, with the normals of its faces, and none is swallowed.
+    With projection="none" points stay on the animated mesh with its face normals, and none is interior.
     """
     carried = np.concatenate([carry(points, mesh.vertices[None], mesh.faces)[0] for points in drawn])
     if projection == "none":

@@ -1,4 +1,4 @@
-"""What `source` names, as assets: a file, a folder, a glob or a list of paths and ids, animated files or renders."""
+"""Resolve `source` to assets: a file, folder, glob, or list of paths and ids; animated files or finished renders."""
 
 import glob
 from collections import Counter
@@ -14,8 +14,11 @@ FORMATS = (".glb", ".gltf")
 
 
 class Asset(NamedTuple):
-    """One object to prepare. `path`: an animated file, or the folder of finished renders. `licence`: where it is known
-    from elsewhere than the file; empty says that there is none."""
+    """One object to prepare.
+
+    path: an animated file, or the folder of finished renders. licence: when known from elsewhere than the file; an
+    empty string means that there is none.
+    """
 
     name: str
     path: Path
@@ -24,7 +27,7 @@ class Asset(NamedTuple):
 
 
 class SourceList(NamedTuple):
-    """What a source holds. skipped, failed: what cannot even be tried, with reasons. named: it is one named file."""
+    """Assets of a source. skipped, failed: entries that cannot be tried, with reasons. named: a single named file."""
 
     assets: Sequence[Asset]
     skipped: Mapping[str, str]
@@ -33,9 +36,9 @@ class SourceList(NamedTuple):
 
 
 def find(source: str, mode: str) -> SourceList:
-    """The assets of a source for a mode: renders for `render`, animated files for the others.
+    """Return the assets of a source: finished renders in mode `render`, animated files in the others.
 
-    Raises FileNotFoundError when it names nothing.
+    Raises FileNotFoundError when there are none.
     """
     path = Path(source).expanduser()
     if path.is_file() and path.suffix.lower() not in FORMATS:
@@ -46,7 +49,7 @@ def find(source: str, mode: str) -> SourceList:
 
 
 def find_files(pattern: str) -> list[Path]:
-    """The GLB and glTF files that a path, a folder (searched through) or a glob names, sorted.
+    """Return the sorted GLB and glTF files of a path, a folder (searched recursively) or a glob.
 
     Raises FileNotFoundError when there are none.
     """
@@ -64,7 +67,10 @@ def find_files(pattern: str) -> list[Path]:
 
 
 def named_assets(paths: Sequence[Path]) -> list[Asset]:
-    """Each path by its stem; those of one stem are told apart by their folders. ValueError when that is not enough."""
+    """Name each path by its stem; equal stems get their folder as a prefix.
+
+    Raises ValueError if names still collide.
+    """
     stems = [path.resolve().name if path.is_dir() else path.stem for path in paths]
     counts = Counter(stems)
     names = [
@@ -90,7 +96,7 @@ def _renders(source: str, path: Path) -> list[Path]:
 
 
 def _listed(path: Path, mode: str) -> SourceList:
-    """A list: paths (relative ones start at the list's folder), or ids of objects that were downloaded before."""
+    """Read a list of paths (relative to the list's folder) or of ids of objects that were downloaded before."""
     listed = read_lines(path)
     if not listed.lines:
         raise FileNotFoundError(f"source={path} is an empty list: one path or id a line was expected")

@@ -1,7 +1,7 @@
-"""Synthetic families that morph, or whose rigid parts move on nodes of their own.
+"""Synthetic families with morph targets, or with rigid parts on separate nodes.
 
-Each function takes a random generator and returns the scene of one object; y is up and the object faces +z before it
-turns. Parts are about an eighth of the object thick or more, so that a small network can learn them.
+Each function takes a random generator and returns the scene of one object. y is up, and the object faces +z before it
+turns. Parts are at least about an eighth of the object thick, so that a small network can learn them.
 """
 
 import numpy as np
@@ -13,13 +13,13 @@ from sculpt4d.types import Mesh
 
 
 def squash(rng: np.random.Generator) -> Scene:
-    """A jelly hops: flat and wide when it lands, tall and slim when it flies."""
+    """A hopping jelly: flat and wide when it lands, tall and slim in the air."""
     puppet = Puppet("squash", rng)
     wide, high, deep, hat = puppet.size(0.42, 0.46, 0.4, 0.2)
     body = (
         block((wide, high, deep), rng.uniform(0.5, 0.95), 5) if rng.uniform() < 0.5 else ellipsoid((wide, high, deep))
     )
-    # standing on the floor, so that squashing pulls the top down
+    # stands on the floor, so that squashing lowers its top
     standing = placed(body, (0, high, 0))
     amount = rng.uniform(0.25, 0.4)
     flat = Mesh((standing.vertices * (1 + 0.7 * amount, 1 - amount, 1 + 0.7 * amount)).astype(np.float32), body.faces)
@@ -41,7 +41,7 @@ def squash(rng: np.random.Generator) -> Scene:
 
 
 def twist(rng: np.random.Generator) -> Scene:
-    """A square column wrings itself; a ball on its top turns along."""
+    """A square column that twists; a ball on top turns with it."""
     puppet = Puppet("twist", rng)
     wide, high, deep, ball = puppet.size(0.34, 0.6, 0.27, 0.24)
     column = block((wide, high, deep), 0.4, 7)
@@ -59,7 +59,7 @@ def twist(rng: np.random.Generator) -> Scene:
 
 
 def breathing(rng: np.random.Generator) -> Scene:
-    """Belly and chest swell in turn below a small head."""
+    """Belly and chest that swell in turn, below a small head."""
     puppet = Puppet("breathing", rng)
     belly, chest, head = puppet.size(0.42, 0.32, 0.21)
     phase, swell, lag = rng.uniform(), rng.uniform(0.14, 0.26), rng.uniform(0.25, 0.5)
@@ -94,7 +94,7 @@ def gears(rng: np.random.Generator) -> Scene:
 
 
 def chest(rng: np.random.Generator) -> Scene:
-    """A box whose lid opens and shows the ball that rises in it."""
+    """A box whose lid opens and shows a rising ball."""
     puppet = Puppet("chest", rng)
     wide, high, deep, lid, ball = puppet.size(0.48, 0.26, 0.36, 0.12, 0.24)
     start, end = sorted(rng.uniform(0, 1, 2))
@@ -115,7 +115,7 @@ def chest(rng: np.random.Generator) -> Scene:
 
 
 def merge(rng: np.random.Generator) -> Scene:
-    """Two lumps part and merge, a third joins from above: the number of visible pieces changes."""
+    """Two lumps that separate and merge; a third joins from above. The number of visible components changes."""
     puppet = Puppet("merge", rng)
     left, right, third = puppet.size(0.33, 0.27, 0.22)
     apart = 0.5 + puppet.wave(0.5, rng.uniform(0.5, 1.0), rng.uniform())
@@ -135,7 +135,7 @@ def merge(rng: np.random.Generator) -> Scene:
 
 
 def ring(rng: np.random.Generator) -> Scene:
-    """A standing ring opens to a horseshoe or closes: its hole comes and goes."""
+    """A standing ring that opens to a horseshoe or closes: its hole appears and disappears."""
     puppet = Puppet("ring", rng)
     radius, thick, foot = puppet.size(0.44, 0.165, 0.34)
     along = np.linspace(-1, 1, 25)
@@ -156,7 +156,7 @@ def ring(rng: np.random.Generator) -> Scene:
 
 
 def _wrung(mesh: Mesh, twist_per_height: float) -> Mesh:
-    """Every height turned about y in proportion to itself."""
+    """Rotate every vertex about y in proportion to its height."""
     x, y, z = mesh.vertices.T.astype(np.float64)
     angle = twist_per_height * y
     turned = np.stack([np.cos(angle) * x + np.sin(angle) * z, y, np.cos(angle) * z - np.sin(angle) * x], axis=1)
@@ -164,7 +164,7 @@ def _wrung(mesh: Mesh, twist_per_height: float) -> Mesh:
 
 
 def _bent(mesh: Mesh, curvature: float, lift: float) -> Mesh:
-    """A tube along y laid on a circle in the xy plane that touches the floor where the tube's middle was."""
+    """Bend a tube along y onto a circle in the xy plane that touches the floor at the tube's middle."""
     x, y, z = mesh.vertices.T.astype(np.float64)
     angle = curvature * y
     radius = 1 / curvature + x

@@ -1,7 +1,7 @@
-"""Synthetic families that are skinned: smooth or rigid solids follow a skeleton.
+"""Skinned synthetic families: smooth or rigid solids that follow a skeleton.
 
-Each function takes a random generator and returns the scene of one object; y is up and the object faces +z before it
-turns. Parts are about an eighth of the object thick or more, so that a small network can learn them.
+Each function takes a random generator and returns the scene of one object. y is up, and the object faces +z before it
+turns. Parts are at least about an eighth of the object thick, so that a small network can learn them.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from sculpt4d.types import Mesh
 
 
 def quadruped(rng: np.random.Generator) -> Scene:
-    """Walks on four legs, diagonal pairs together, and nods."""
+    """A four-legged walker with diagonal gait and a nodding head."""
     puppet = Puppet("quadruped", rng)
     wide, high, long, head, leg, thick = puppet.size(0.29, 0.29, 0.52, 0.25, 0.46, 0.145)
     phase, swing = rng.uniform(), rng.uniform(0.35, 0.6)
@@ -32,7 +32,7 @@ def quadruped(rng: np.random.Generator) -> Scene:
 
 
 def bird(rng: np.random.Generator) -> Scene:
-    """Flaps two thick wings and rises and falls with them."""
+    """A bird that flaps two thick wings and rises and falls with them."""
     puppet = Puppet("bird", rng)
     wide, high, long, head, span, chord = puppet.size(0.26, 0.27, 0.46, 0.2, 0.3, 0.26)
     phase, flap = rng.uniform(), rng.uniform(0.45, 0.8)
@@ -50,7 +50,7 @@ def bird(rng: np.random.Generator) -> Scene:
 
 
 def arm(rng: np.random.Generator) -> Scene:
-    """Two links and a fist on a base."""
+    """An arm of two links and a fist on a base."""
     puppet = Puppet("arm", rng)
     base, lower, upper, thick, fist = puppet.size(0.4, 0.5, 0.42, 0.17, 0.22)
     bend, phase = rng.uniform(0.2, 0.45), rng.uniform()
@@ -70,7 +70,7 @@ def arm(rng: np.random.Generator) -> Scene:
 
 
 def tentacle(rng: np.random.Generator) -> Scene:
-    """A tapered trunk on a foot; a wave runs up it."""
+    """A tapered trunk on a foot, with a wave travelling up."""
     puppet = Puppet("tentacle", rng)
     long, thick, foot = puppet.size(1.05, 0.24, 0.36)
     puppet.hang(0, lathe([0.0, 0.05, 0.16, 0.24], [foot, 1.05 * foot, foot, 0.6 * foot], -0.02, 0.26, 14), 1)
@@ -92,7 +92,7 @@ def tentacle(rng: np.random.Generator) -> Scene:
 
 
 def fish(rng: np.random.Generator) -> Scene:
-    """Swims: a smooth body bends sideways from head to tail."""
+    """A swimming fish: a smooth body bends sideways from head to tail."""
     puppet = Puppet("fish", rng)
     wide, high, long, tail = puppet.size(0.23, 0.33, 1.2, 0.26)
     spine = [puppet.joint("head", 0, (0, 0, 0.5 * long))]
@@ -114,7 +114,7 @@ def fish(rng: np.random.Generator) -> Scene:
 
 
 def biped(rng: np.random.Generator) -> Scene:
-    """Walks on two legs and swings its arms. Never trained on: the family of the holdout."""
+    """A two-legged walker that swings its arms. The held-out family: never trained on."""
     puppet = Puppet("biped", rng)
     wide, high, deep, head, leg, thick = puppet.size(0.28, 0.34, 0.23, 0.24, 0.48, 0.14)
     phase, swing = rng.uniform(), rng.uniform(0.35, 0.6)

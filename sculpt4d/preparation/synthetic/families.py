@@ -1,4 +1,4 @@
-"""Synthetic animated objects, written as real GLB files: tests, smoke runs and first training without downloads."""
+"""Synthetic animated objects, written as GLB files for tests, smoke runs and first training without downloads."""
 
 import zlib
 from collections.abc import Callable
@@ -32,7 +32,7 @@ FAMILIES: dict[str, Callable[[np.random.Generator], Scene]] = {
 
 
 class Planned(NamedTuple):
-    """One object to be made: its name says family and number, its seed fixes every parameter."""
+    """One object to generate: its name gives family and number, its seed determines all parameters."""
 
     name: str
     family: str
@@ -41,11 +41,12 @@ class Planned(NamedTuple):
 
 
 def plan(clips: int, holdout: int, seed: int) -> list[Planned]:
-    """`clips` training objects, `holdout` objects of the same families with parameters of their own, and further
-    max(2, holdout // 5) of the family never trained on (none when holdout is 0).
+    """Plan a synthetic set.
 
-    Families take turns, so any beginning of a split is balanced. An object depends on its name and `seed` alone: a
-    larger set contains the smaller one, and no object ever changes sides.
+    Returns `clips` training objects, `holdout` objects of the same families with other parameters, and max(2, holdout
+    // 5) objects of the held-out family (none when holdout is 0). Families alternate, so that every prefix of a split
+    is balanced. An object depends only on its name and `seed`: a larger set contains the smaller one, and no object
+    changes its split.
     """
     if clips < 0 or holdout < 0:
         raise ValueError(f"{clips} clips and {holdout} holdout clips cannot be planned: give counts of 0 or more")
@@ -57,7 +58,7 @@ def plan(clips: int, holdout: int, seed: int) -> list[Planned]:
 
 
 def write_object(name: str, family: str, seed: int, path: Path) -> None:
-    """The animated GLB of one object, the same bytes for the same arguments; `name` becomes the animation's name."""
+    """Write the animated GLB of one object. Equal arguments give equal bytes; `name` names the animation."""
     if family not in FAMILIES:
         raise ValueError(f"synthetic family {family!r} is unknown: choose one of {', '.join(FAMILIES)}")
     scene = FAMILIES[family](np.random.default_rng(seed))

@@ -1,7 +1,7 @@
-"""A moving object under construction: joints, solids hung on them, and the slow turn that makes time informative.
+"""Builder of animated objects: joints, attached solids, and a slow turn that makes time informative.
 
-Every puppet turns about the vertical axis during its clip and carries a pack that the front camera (on +z) sees in
-some frames and not in others, so a single frame is ambiguous and its neighbours are not.
+Every puppet turns about the vertical axis during its clip. It carries a pack that the front camera (on +z) sees in some
+frames only. A single frame is therefore ambiguous, while its neighbours resolve the ambiguity.
 """
 
 import colorsys
@@ -21,7 +21,10 @@ Color = tuple[float, float, float]
 
 
 class Puppet:
-    """Joints are rows of `nodes`; row 0 turns. All rest rotations are the identity, so rest positions simply add up."""
+    """Builder of one object. Joints are indices into `nodes`; joint 0 turns.
+
+    All rest rotations are the identity, so rest positions are sums of translations.
+    """
 
     def __init__(self, name: str, rng: np.random.Generator) -> None:
         self.rng = rng
@@ -37,41 +40,41 @@ class Puppet:
         self.turn(0, (0, 1, 0), self.yaw)
 
     def size(self, *values: Number) -> tuple[float, ...]:
-        """The values, each varied by up to a sixth either way."""
+        """Return the values, each scaled by a random factor between 0.84 and 1.16."""
         return tuple((np.array(values) * self.rng.uniform(0.84, 1.16, len(values))).tolist())
 
     def wave(self, amplitude: Number, cycles: Number = 1.0, phase: Number = 0.0) -> Float[np.ndarray, " k"]:
-        """A sine over the clip."""
+        """Return a sine over the clip."""
         return amplitude * np.sin(2 * np.pi * (cycles * self.part + phase))
 
     def joint(self, name: str, parent: int, position: Sequence[Number]) -> int:
-        """A new joint; `position` is relative to the parent."""
+        """Add a joint and return its index. `position` is relative to the parent."""
         x, y, z = (float(value) for value in position)
         self.nodes.append(Node(name, parent, (x, y, z)))
         return len(self.nodes) - 1
 
     def turn(self, joint: int, axis: Sequence[Number], angles: Float[np.ndarray, " k"]) -> None:
-        """Rotation about a fixed axis, radians at every key."""
+        """Rotate about a fixed axis; angles in radians at every key."""
         half = np.asarray(angles)[:, None] / 2
         values = np.concatenate([np.asarray(axis) * np.sin(half), np.cos(half)], axis=1)
         self._track(joint, "rotation", values)
 
     def move(self, joint: int, offsets: Float[np.ndarray, "k 3"]) -> None:
-        """Translation, relative to where the joint rests."""
+        """Translate relative to the joint's rest position."""
         self._track(joint, "translation", np.asarray(self.nodes[joint].translation) + offsets)
 
     def bob(self, joint: int, heights: Float[np.ndarray, " k"]) -> None:
-        """Vertical translation."""
+        """Translate vertically."""
         self.move(joint, np.stack([0 * heights, heights, 0 * heights], axis=1))
 
     def hang(self, joint: int, mesh: Mesh, color: int = 0) -> None:
-        """A solid that moves rigidly with the joint; its vertices are in the joint's frame."""
+        """Attach a solid that moves rigidly with the joint; vertices are in the joint's frame."""
         self.hung.append((joint, mesh, self.colors[color], None, None))
 
     def bend(self, chain: Sequence[int], mesh: Mesh, along: int, color: int = 0) -> None:
-        """A solid skinned smoothly to a chain of joints that follow each other along one axis.
+        """Attach a solid skinned smoothly to a chain of joints along one axis.
 
-        Vertices are in the first joint's frame; each is shared by the two nearest joints, linearly.
+        Vertices are in the first joint's frame. Each is weighted linearly between its two nearest joints.
         """
         origins = np.array([self.rest(joint) for joint in chain])
         stations = (origins - origins[0])[:, along]
@@ -79,7 +82,7 @@ class Puppet:
             stations, place = -stations, -mesh.vertices[:, along]
         else:
             place = mesh.vertices[:, along]
-        # a vertex belongs wholly to the joint in the middle of the bone above it
+        # a vertex at the middle of the bone above a joint belongs to that joint alone
         middles = stations + 0.5 * np.diff(stations, append=2 * stations[-1] - stations[-2])
         position = np.interp(place, middles, np.arange(len(chain)))
         weights = np.clip(1 - np.abs(position[:, None] - np.arange(len(chain))), 0, 1)
@@ -88,7 +91,10 @@ class Puppet:
         self.hung.append((chain[0], mesh, self.colors[color], full, None))
 
     def morph(self, joint: int, shapes: Sequence[Mesh], amounts: Float[np.ndarray, "k m"], color: int = 0) -> None:
-        """shapes[0] is the base and shapes[1:] the targets, `amounts` how much of each target at every key."""
+        """Attach a solid with morph targets.
+
+        shapes[0] is the base and shapes[1:] are the targets. amounts: weight of each target at every key.
+        """
         targets = np.stack([shape.vertices - shapes[0].vertices for shape in shapes[1:]])
         self.hung.append((joint, shapes[0], self.colors[color], None, targets))
         self._track(joint, "weights", amounts)
@@ -96,10 +102,10 @@ class Puppet:
     def pack(
         self, joint: int, radii: Sequence[Number], height: Number = 0.0, color: int = 3, reach: Number = 1.0
     ) -> int:
-        """A thick box, ball or horn on the side of a body of half-sizes `radii`; returns the joint that holds it.
+        """Attach a thick box, ball or horn to the side of a body of half-sizes `radii`. Return its joint.
 
-        Its direction is such that it crosses the silhouette in the middle third of the turn: hidden before and plain
-        after, or the reverse.
+        Its direction makes it cross the silhouette in the middle third of the turn: hidden before and visible after, or
+        the reverse.
         """
         crossing = np.interp(self.rng.uniform(0.35, 0.65), self.part, self.yaw)
         azimuth = self.rng.choice([-1, 1]) * np.pi / 2 - crossing
@@ -112,7 +118,7 @@ class Puppet:
             mesh = block((middle, large, small), 0.35)
         elif kind == 1:
             mesh = ellipsoid((middle, 1.1 * small, 1.1 * large))
-        else:  # a blunt horn pointing outward, rooted inside the body
+        else:  # a blunt horn that points outwards and starts inside the body
             long = 1.5 * large
             horn = lathe([-0.1, 0.0, 0.5 * long, long], [0.18, 0.2, 0.18, 0.12], -0.15, long + 0.06)
             x, y, z = horn.vertices.T
@@ -123,7 +129,7 @@ class Puppet:
         return holder
 
     def rest(self, joint: int) -> Float[np.ndarray, " 3"]:
-        """Where the joint rests, in the object's frame."""
+        """Return the joint's rest position in the object's frame."""
         position = np.zeros(3)
         while joint >= 0:
             position += self.nodes[joint].translation
@@ -131,7 +137,7 @@ class Puppet:
         return position
 
     def as_nodes(self) -> Scene:
-        """Every joint draws its own solids: rigid parts and morphs."""
+        """Return a scene in which every joint draws its own solids: rigid parts and morphs."""
         nodes = list(self.nodes)
         for joint in range(len(nodes)):
             primitives = tuple(
@@ -143,7 +149,7 @@ class Puppet:
         return Scene(tuple(nodes), tuple(self.tracks))
 
     def as_skin(self) -> Scene:
-        """All solids in one mesh, skinned to the joints. The mesh hangs on a node of its own, whose place is unused."""
+        """Return a scene with all solids in one skinned mesh. The mesh has its own node, whose transform is ignored."""
         joints = len(self.nodes)
         primitives = []
         for owner, mesh, color, soft, _ in self.hung:
@@ -166,7 +172,7 @@ class Puppet:
 
 
 def _muted(rng: np.random.Generator) -> Color:
-    """A random sRGB colour, neither white nor black: luminance 0.4 to 0.72, little saturation."""
+    """Return a random sRGB colour, neither white nor black: luminance 0.4 to 0.72, low saturation."""
     color = np.array(colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(0.25, 0.6), 1.0))
     red, green, blue = (color * min(rng.uniform(0.4, 0.72) / (LUMINANCE @ color), 1.0)).tolist()
     return red, green, blue

@@ -1,4 +1,4 @@
-"""Closed, outward oriented solids of a few hundred faces: the bricks of the synthetic objects."""
+"""Closed, outward-oriented solids of a few hundred faces: building blocks of the synthetic objects."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ Number = float | int
 
 
 def lathe(heights: Sequence[Number], radii: Sequence[Number], bottom: Number, top: Number, segments: int = 12) -> Mesh:
-    """A profile turned about y: rings at `heights` (rising) with `radii`, closed by a pole at `bottom` and at `top`."""
+    """Rotate a profile about y: rings at increasing `heights` with `radii`, closed by poles at `bottom` and `top`."""
     angle = np.linspace(0, 2 * np.pi, segments, endpoint=False)
     rings = [
         np.stack([radius * np.cos(angle), np.full(segments, height), radius * np.sin(angle)], axis=1)
@@ -31,14 +31,14 @@ def lathe(heights: Sequence[Number], radii: Sequence[Number], bottom: Number, to
 
 
 def ellipsoid(radii: Sequence[Number], rings: int = 9, segments: int = 14) -> Mesh:
-    """About the origin, `radii` along x, y, z."""
+    """Ellipsoid about the origin with `radii` along x, y, z."""
     latitude = np.linspace(-np.pi / 2, np.pi / 2, rings + 2)[1:-1]
     sphere = lathe(np.sin(latitude).tolist(), np.cos(latitude).tolist(), -1, 1, segments)
     return Mesh((sphere.vertices * np.asarray(radii)).astype(np.float32), sphere.faces)
 
 
 def capsule(length: Number, first: Number, second: Number, rings: int = 3, cap: int = 3) -> Mesh:
-    """A limb from the origin along +y: round ends of radius `first` about 0 and `second` about `length`."""
+    """Limb from the origin along +y with round ends: radius `first` about 0 and `second` about `length`."""
     quarter = np.linspace(0, np.pi / 2, cap + 1)[:-1]
     along = np.linspace(0, 1, rings + 2)[1:-1]
     heights = [*(-first * np.sin(quarter[::-1])), *(along * length), *(length + second * np.sin(quarter))]
@@ -47,7 +47,7 @@ def capsule(length: Number, first: Number, second: Number, rings: int = 3, cap: 
 
 
 def block(half: Sequence[Number], rounding: Number = 0.3, cells: int = 4) -> Mesh:
-    """A box about the origin with rounded edges; `rounding` is the radius as a share of the smallest half-size."""
+    """Box about the origin with rounded edges; `rounding` is the radius relative to the smallest half-size."""
     size = np.asarray(half, np.float64)
     radius = rounding * size.min()
     ticks = np.linspace(-1, 1, cells + 1)
@@ -71,7 +71,7 @@ def block(half: Sequence[Number], rounding: Number = 0.3, cells: int = 4) -> Mes
 
 
 def gear(teeth: int, inner: Number, outer: Number, thickness: Number) -> Mesh:
-    """A toothed wheel about the z axis, solid, with teeth as wide as their gaps."""
+    """Solid toothed wheel about the z axis; teeth are as wide as their gaps."""
     steps = np.array([0.0, 0.3, 0.42, 0.5, 0.8, 0.92])
     level = np.array([0.0, 0.0, 0.5, 1.0, 1.0, 0.5])
     angle = ((np.arange(teeth)[:, None] + steps) / teeth * 2 * np.pi).ravel()
@@ -94,7 +94,10 @@ def gear(teeth: int, inner: Number, outer: Number, thickness: Number) -> Mesh:
 
 
 def placed(mesh: Mesh, position: Sequence[Number] = (0, 0, 0), up: str = "y") -> Mesh:
-    """Moved to `position`; `up` names the direction its own +y takes first: "y", "-y", "z", "-z", "x" or "-x"."""
+    """Rotate and move a mesh to `position`.
+
+    up: direction to which +y is rotated first: "y", "-y", "z", "-z", "x" or "-x".
+    """
     x, y, z = mesh.vertices.T
     turned = {"y": (x, y, z), "-y": (x, -y, -z), "z": (x, -z, y), "-z": (x, z, -y), "x": (y, -x, z), "-x": (-y, x, z)}
     return Mesh((np.stack(turned[up], axis=1) + np.asarray(position)).astype(np.float32), mesh.faces)

@@ -1,4 +1,4 @@
-"""The stored points, array by array: what is missing, damaged, misshapen or not finite becomes a finding."""
+"""Checked reading of stored point arrays: missing, damaged, misshapen and non-finite arrays become findings."""
 
 import struct
 import zlib
@@ -12,12 +12,12 @@ from sculpt4d.data import store
 from sculpt4d.preparation.verify.findings import AGAIN, Finding
 from sculpt4d.preparation.verify.layout import ObjectLayout, setting
 
-# what numpy and zipfile raise for archives that are cut, scrambled, or flagged as encrypted or larger than memory
+# errors of numpy and zipfile for archives that are truncated, corrupted, or flagged as encrypted or larger than memory
 DAMAGE = (ValueError, KeyError, OSError, EOFError, RuntimeError, MemoryError, BadZipFile, zlib.error, struct.error)
 
 
 class Arrays:
-    """The stored points, read frame by frame. A file that cannot be opened is one finding, not one per frame."""
+    """Stored point arrays, read frame by frame. A file that cannot be opened is one finding, not one per frame."""
 
     def __init__(self, layout: ObjectLayout, findings: list[Finding]) -> None:
         self.layout, self.findings = layout, findings
@@ -47,7 +47,7 @@ class Arrays:
         return str(path.relative_to(self.layout.folder))
 
     def _compare_frames(self) -> None:
-        """Frames of the arrays that have no folder of pictures; missing arrays are found when they are read."""
+        """Report frames that are stored in the arrays but have no image folder. `read` reports missing arrays."""
         stored = self.files["surface"]
         if stored is None or self.layout.kind == "static":
             return
@@ -58,9 +58,9 @@ class Arrays:
             self.findings.append(Finding("frames", what, AGAIN, extra))
 
     def read(self, part: str, name: str, frame: int, width: int | None) -> np.ndarray | None:
-        """One array as float32; None with a finding when it is missing, damaged, misshapen or not finite.
+        """Return one array as float32, or None with a finding when it is missing, damaged, misshapen or not finite.
 
-        width: columns expected, None for a flat array. Every frame must have the shape of the first one read.
+        width: expected number of columns; None for a flat array. All frames must have the shape of the first one read.
         """
         file = self.files.get(part)
         if file is None:

@@ -1,4 +1,4 @@
-"""The files of one frame, opened one by one: what is missing, damaged or of the wrong kind becomes a finding."""
+"""Checked reading of all files of one frame: missing, damaged and wrong files become findings."""
 
 import json
 import math
@@ -19,14 +19,14 @@ from sculpt4d.preparation.verify.layout import ObjectLayout, setting
 from sculpt4d.render.cameras import Camera, read_transforms
 from sculpt4d.types import Mesh
 
-ANGLES = 1e-4  # a pose written in float32 differs from its angles by 2^-24 of distances up to 10 and a few operations
+ANGLES = 1e-4  # a float32 pose deviates from its angles by 2^-24 of distances up to 10, times a few operations
 
 
 class FrameFiles(NamedTuple):
-    """What could be read of one frame; None or empty for what could not.
+    """Readable content of one frame; None or empty for everything that could not be read.
 
-    random, sharp (n, 6); pictures: RGBA by their number; labels: places (m, 3) and distances (m,); swallowed: marks of
-    the rows of random and sharp.
+    random, sharp: (n, 6). pictures: RGBA images by view number. labels: query points (m, 3) and distances (m,).
+    swallowed: masks of interior points in random and sharp.
     """
 
     random: np.ndarray | None
@@ -40,7 +40,7 @@ class FrameFiles(NamedTuple):
 
 
 def read_frame(layout: ObjectLayout, arrays: Arrays, frame: int, findings: list[Finding]) -> FrameFiles:
-    """Opens every file of the frame."""
+    """Read every file of the frame."""
 
     def fault(what: str) -> None:
         findings.append(Finding("files", what, AGAIN, (frame,)))
@@ -125,7 +125,7 @@ def _pictures(
         try:
             with Image.open(path) as picture:
                 mode, pixels = picture.mode, np.asarray(picture.convert("RGBA"))
-        # Pillow tells of a damaged header by a SyntaxError, and of absurd sizes by an error of its own
+        # Pillow raises SyntaxError for a damaged header and its own error for absurd sizes
         except (OSError, ValueError, SyntaxError, struct.error, zlib.error, Image.DecompressionBombError) as error:
             fault(f"{path.name} is damaged ({error})")
             continue
@@ -149,7 +149,7 @@ def _mesh(path: Path, fault: Callable[[str], None]) -> Mesh | None:
         return None
     try:
         mesh = store.read_ply(path)
-    except Exception as error:  # whatever a damaged file provokes in the reader is the finding
+    except Exception as error:  # any error of the reader on a damaged file is a finding
         fault(f"{name} is damaged ({type(error).__name__}: {error})")
         return None
     if mesh.faces.ndim != 2 or len(mesh.faces) == 0 or mesh.faces.min() < 0 or mesh.faces.max() >= len(mesh.vertices):

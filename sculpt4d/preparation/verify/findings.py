@@ -1,4 +1,4 @@
-"""What verification found: one line per fault, with its remedy, and the frames that have it."""
+"""Findings of verification: one per fault, with its remedy and the frames concerned."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -7,7 +7,7 @@ AGAIN = "prepare the object again (python prepare.py)"
 
 
 class Finding(NamedTuple):
-    """One fault. `check` names the rule; `frames` is empty when the fault is the object's as a whole."""
+    """One fault. check: name of the rule. frames: empty when the fault concerns the whole object."""
 
     check: str
     what: str
@@ -15,7 +15,7 @@ class Finding(NamedTuple):
     frames: tuple[int, ...] = ()
 
     def line(self) -> str:
-        """The finding as the console shows it."""
+        """Return the finding as one line for the console."""
         return f"{self.check}{self.where()}: {self.what}; {self.remedy}"
 
     def where(self) -> str:
@@ -23,7 +23,7 @@ class Finding(NamedTuple):
 
 
 def merge(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Findings of one rule and remedy become one, worded as in the first of their frames."""
+    """Merge findings with the same rule and remedy; the text is that of the first one."""
     merged: dict[tuple[str, str], Finding] = {}
     counts: dict[tuple[str, str], int] = {}
     for finding in findings:
@@ -39,7 +39,7 @@ def merge(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 
 
 def spell(frames: tuple[int, ...]) -> str:
-    """Frame numbers with runs shortened: frames 0-3, 7."""
+    """Format frame numbers with ranges: frames 0-3, 7."""
     runs: list[list[int]] = []
     for frame in frames:
         if runs and frame == runs[-1][1] + 1:

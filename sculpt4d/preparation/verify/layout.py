@@ -1,7 +1,8 @@
-"""Where the parts of an object lie and how many are due. Three layouts are known.
+"""Layout of an object's folder: paths of its parts and the expected number of frames.
 
-Ours (`store`), the official release's of many frames, to which modes render and hybrid add our geo_data, and the base
-release's mini set of one frame (render_cond/000.png, geo_data/<id>_surface.npz).
+Three layouts are supported. `ours`: written by `store`; modes render and hybrid add our geo_data to an official
+release. `release`: the official release with many frames. `static`: the base release's mini set with one frame
+(render_cond/000.png, geo_data/<id>_surface.npz).
 """
 
 import json
@@ -12,13 +13,14 @@ from sculpt4d.data import store
 from sculpt4d.data.store import RECORD, UNRECORDED, Record
 from sculpt4d.preparation.verify.findings import AGAIN, Finding
 
-DEEP = 3  # folders below the one that is named in which objects are looked for
+DEEP = 3  # levels searched for objects, including the named folder
 
 
 class ObjectLayout(NamedTuple):
-    """Where the parts of an object lie. `kind`: see the module; `frames`: folders of pictures, by frame number.
+    """Paths of the parts of an object. kind: see the module. frames: image folders by frame number.
 
-    own_pictures, own_points: made here, so that object.json says how; folders of finished renders have others'.
+    own_pictures, own_points: made by this project, so that object.json describes them. In folders of finished renders
+    they come from others.
     """
 
     folder: Path
@@ -31,7 +33,7 @@ class ObjectLayout(NamedTuple):
 
 
 def find_objects(root: Path) -> tuple[Path, ...]:
-    """The folder itself when it is an object, else the objects below it. Raises ValueError when there are none."""
+    """Return the folder itself if it is an object, else the objects below it. Raises ValueError if there are none."""
     if not root.is_dir():
         raise FileNotFoundError(f"verify={root} is no folder: name an object's folder or one that holds objects")
     found, level = [], [root]
@@ -54,7 +56,7 @@ def _is_object(folder: Path) -> bool:
 
 
 def open_layout(folder: Path, findings: list[Finding]) -> ObjectLayout:
-    """What should be there, from what is there and from object.json."""
+    """Determine the layout from the existing files and object.json; missing and surplus frames become findings."""
     record, kind = UNRECORDED | {"name": folder.name}, "release"
     if (folder / RECORD).is_file():
         kind = "ours"
@@ -89,6 +91,6 @@ def open_layout(folder: Path, findings: list[Finding]) -> ObjectLayout:
 
 
 def setting(record: Record, name: str) -> int:
-    """A count of object.json; 0 when it says none."""
+    """Return a count from object.json; 0 when it has none."""
     value = record["settings"].get(name, 0)
     return value if isinstance(value, int) and not isinstance(value, bool) else 0

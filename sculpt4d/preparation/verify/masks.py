@@ -1,7 +1,7 @@
-"""Do the pictures show what is stored: points and meshes projected by the stored cameras, against the masks.
+"""Check images against geometry: meshes and points projected with the stored cameras must match the masks.
 
-Every picture is held against the bounds of the projected mesh, LOOKED pictures a frame (other views in every frame,
-so that each is looked at) against the points themselves.
+Every image is compared with the bounds of the projected mesh. LOOKED images per frame are also compared with the
+points. The views change from frame to frame, so that every view is checked.
 """
 
 import math
@@ -19,18 +19,18 @@ from sculpt4d.render.cameras import Camera
 from sculpt4d.render.compositing import bytes_on_white
 from sculpt4d.types import Mesh
 
-LOOKED = 3  # views per frame, next to each other; the next frame takes the next three
-INSIDE = 0.99  # share of points in the mask: silhouettes that a pixel's four rays miss take the rest
-PIXEL = 1.5  # pixels: half of one for the grid, one for the ray that hits or misses
-MISSED = 0.05  # of the picture: needles finer than its rays may leave the mask this much short of the mesh's bounds
-UNCOVERED = 0.05  # share of the mask that may lie farther from every projected point than points lie from each other
-EMPTY = 1e-3  # chance that a disc of the expected spacing holds no point, were the points placed at random
-MARGIN = 2.0  # the spacing is that of uniform points, carried ones are thinner where the surface stretched
+LOOKED = 3  # consecutive views per frame; the next frame takes the next three
+INSIDE = 0.99  # minimum share of points in the mask: all four rays of a pixel may miss parts of the silhouette
+PIXEL = 1.5  # pixels: half a pixel for the grid, one for the ray that hits or misses
+MISSED = 0.05  # share of the image: thin needles between rays may leave the mask this much short of the mesh's bounds
+UNCOVERED = 0.05  # share of the mask that may be farther from every projected point than the point spacing
+EMPTY = 1e-3  # probability that a disc of the expected spacing contains no point if points were random
+MARGIN = 2.0  # factor on the spacing of uniform points: carried points are sparser where the surface stretched
 REMEDY = f"camera, picture and points of this view are not of one object and frame: {AGAIN}"
 
 
 class Snapshot(NamedTuple):
-    """A picture on white with the projected points that were looked at: blue inside the mask, red outside."""
+    """An image on white with the checked points projected onto it: blue inside the mask, red outside."""
 
     frame: int
     view: int
@@ -38,12 +38,12 @@ class Snapshot(NamedTuple):
 
 
 def views_of(frame: int, count: int) -> tuple[int, ...]:
-    """The views whose points are looked at in a frame."""
+    """Return the views of a frame whose points are checked."""
     return tuple(sorted({(LOOKED * frame + step) % count for step in range(LOOKED)})) if count else ()
 
 
 def project(points: Float[np.ndarray, "n 3"], camera: Camera, size: int) -> Float[np.ndarray, "n 3"]:
-    """Column, row (0 and `size` are the borders of the picture) and distance in front of the camera."""
+    """Return column, row (0 and `size` are the image borders) and distance in front of the camera."""
     pose = camera.to_mesh()
     seen = (points - pose[:3, 3]) @ pose[:3, :3]
     depth = np.maximum(-seen[:, 2], 1e-6)
@@ -54,7 +54,11 @@ def project(points: Float[np.ndarray, "n 3"], camera: Camera, size: int) -> Floa
 def check_masks(
     files: FrameFiles, points: Float32[np.ndarray, "k 3"] | None, slack: float, frame: int
 ) -> list[Finding]:
-    """`points`: rows looked at, None when unreadable. `slack`: stored units from the rendered mesh to the points."""
+    """Check all images of a frame.
+
+    points: the sampled points; None when unreadable. slack: allowed distance from the rendered mesh to the points in
+    stored units.
+    """
     found = []
     looked = views_of(frame, len(files.cameras))
     corners = None if files.mesh is None else files.mesh.vertices[np.unique(files.mesh.faces)]
@@ -65,7 +69,7 @@ def check_masks(
         camera, mask = files.cameras[number], picture[..., 3] > 0
         if corners is not None:
             fault = _bounds(mask, project(corners, camera, len(mask)))
-            if fault and files.mesh is not None:  # a part that is too small to be seen may lie outside the rest
+            if fault and files.mesh is not None:  # a part too small to be visible may lie outside the rest
                 seen, speck = _specks(files.mesh, camera, len(mask))
                 fault = _bounds(mask, seen[~speck]) if speck.any() and not speck.all() else fault
             if fault:
@@ -79,7 +83,7 @@ def check_masks(
 
 
 def _bounds(mask: Bool[np.ndarray, "s s"], corners: Float[np.ndarray, "v 3"]) -> str | None:
-    """The mask's bounds must be those of the projected vertices."""
+    """Return a fault if the mask's bounds are not those of the projected vertices."""
     columns, rows = (np.flatnonzero(mask.any(axis=axis)) for axis in (0, 1))
     drawn = np.array([columns[0], rows[0], -columns[-1] - 1, -rows[-1] - 1], float)
     low, high = corners[:, :2].min(axis=0), corners[:, :2].max(axis=0)
@@ -102,11 +106,10 @@ def _points(
     slack: float,
     area: float | None,
 ) -> str | None:
-    """Points lie in the mask, and the mask lies where there are points."""
+    """Return a fault if points lie outside the mask, or mask pixels lie far from all points."""
     size = len(mask)
-    per_unit = (
-        size / 2 / math.tan(camera.field / 2) / max(float(places[:, 2].min()), 1e-6)
-    )  # pixels, where they are most
+    # pixels per unit at the nearest point, where they are largest
+    per_unit = size / 2 / math.tan(camera.field / 2) / max(float(places[:, 2].min()), 1e-6)
     reach = PIXEL + slack * per_unit
     inside = float(_covered(mask, places, reach).mean())
     if inside < INSIDE:
@@ -126,9 +129,9 @@ def _points(
 
 
 def _specks(mesh: Mesh, camera: Camera, size: int) -> tuple[Float[np.ndarray, "v 3"], Bool[np.ndarray, " v"]]:
-    """The projected vertices, and which belong to a part no wider than a pixel: all rays may miss it.
+    """Return the projected vertices and a mask of those in a part at most one pixel wide, which all rays may miss.
 
-    A limb scaled to nothing is such a part.
+    A limb scaled to zero is such a part.
     """
     used, faces = np.unique(mesh.faces, return_inverse=True)
     place = merge_vertices(mesh.vertices[used])
@@ -144,7 +147,7 @@ def _specks(mesh: Mesh, camera: Camera, size: int) -> tuple[Float[np.ndarray, "v
 
 
 def _unseen(mesh: Mesh | None, camera: Camera, size: int) -> Float[np.ndarray, "m 2"]:
-    """Where the mask need show nothing although the mesh is there."""
+    """Return image positions of mesh parts that the mask need not show."""
     if mesh is None:
         return np.zeros((0, 2))
     seen, speck = _specks(mesh, camera, size)
@@ -157,7 +160,7 @@ def _covered(
     reach: float,
     unseen: Float[np.ndarray, "m 2"] | None = None,
 ) -> Bool[np.ndarray, " k"]:
-    """Points in the picture within `reach` pixels of the mask, or of a part that it may not show."""
+    """Return which points are in the image and within `reach` pixels of the mask, or of a part it need not show."""
     size = len(mask)
     within = ((places[:, :2] >= -reach) & (places[:, :2] <= size + reach)).all(axis=1) & (places[:, 2] > 0)
     pixels = np.clip(places[:, :2], 0, size - 1).astype(np.int64)
@@ -170,7 +173,7 @@ def _covered(
 def snapshot(
     files: FrameFiles, points: Float32[np.ndarray, "k 3"] | None, slack: float, frame: int, view: int
 ) -> Snapshot:
-    """The view with every projected point drawn over it as a dot; without points the picture alone."""
+    """Draw every projected point as a dot over the view; without points return the image alone."""
     picture = files.pictures[view]
     image = bytes_on_white(picture)
     if points is None or view >= len(files.cameras):

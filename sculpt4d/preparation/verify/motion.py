@@ -1,8 +1,9 @@
-"""Is row k the same material point in all frames: rows that are neighbours in one frame stay neighbours through time.
+"""Check point correspondence: points that are neighbours in one frame stay neighbours in all frames.
 
-Looked at are the rows of `verify_points.sample_rows`. A row is lost in a frame when its NEIGHBOURS nearest rows of the
-reference frame have, by their median, gone both FAR times as far as they were and beyond a share of the object's size,
-and when the animated mesh, where its topology is stored, does not carry the point there either: parts may fly apart.
+The check uses the points of `points.sample_rows`. A point counts as lost in a frame under three conditions. The median
+distance to its NEIGHBOURS nearest points of the reference frame exceeds FAR times the original distance. It also
+exceeds REMOTE times the object's size. Where mesh topology is stored, the animated mesh does not carry the point there
+either, since parts may fly apart.
 """
 
 from collections.abc import Mapping
@@ -17,17 +18,17 @@ from sculpt4d.preparation.verify.findings import AGAIN, Finding
 from sculpt4d.types import Mesh
 
 NEIGHBOURS = 8
-FAR = 4.0  # skin stretches two or three times at most where it matters; a shuffled row goes 10 to 100 times as far
-REMOTE = 0.5  # of the median distance of two random rows, which is what a shuffled row has on average
-CARRIED = 0.3  # of the same: how far a carried point may be from the stored one, which was put on the closed surface
-LOST = 0.06  # share of rows: what is swallowed in part comes out elsewhere; up to 0.033 in our families
-UNMARKED = 0.15  # the same where swallowed points are not marked (the releases); up to 0.05 in our families
+FAR = 4.0  # relevant surfaces stretch by at most two or three; a shuffled index moves 10 to 100 times as far
+REMOTE = 0.5  # share of the median distance of two random points, which is the average for a shuffled index
+CARRIED = 0.3  # share of the same: maximum distance of a carried point from the stored one, which is projected
+LOST = 0.06  # share of points; partly interior ones reappear elsewhere: up to 0.033 in our families
+UNMARKED = 0.15  # the same where interior points are not marked (official releases); up to 0.05 in our families
 
 
 class TrackSample(NamedTuple):
-    """The rows looked at in one frame, and which of them the closed surface swallowed: those may come out elsewhere.
+    """Sampled points of one frame, and the mask of interior ones, which may reappear elsewhere.
 
-    None where that is not known.
+    `swallowed` is None when this is unknown.
     """
 
     points: Float32[np.ndarray, "k 3"]
@@ -35,13 +36,14 @@ class TrackSample(NamedTuple):
 
 
 def check_motion(points: Mapping[int, TrackSample], meshes: Mapping[int, Mesh]) -> list[Finding]:
-    """The frames in which rows changed places. `points`: the same rows of each frame that could be read."""
+    """Report frames in which points lost their correspondence. points: the same indices of each readable frame."""
     frames = sorted(points)
     if len(frames) < 2 or len(points[frames[0]].points) <= NEIGHBOURS:
         return []
     allowed = LOST if any(sample.swallowed is not None for sample in points.values()) else UNMARKED
     shares = _lost(frames[0], frames, points, meshes)
-    if (np.array(list(shares.values())) > allowed).sum() > len(frames) / 2:  # the reference itself may be the odd one
+    # the reference frame itself may be the faulty one
+    if (np.array(list(shares.values())) > allowed).sum() > len(frames) / 2:
         other = _lost(frames[1], frames, points, meshes)
         shares = min((shares, other), key=lambda found: sum(share > allowed for share in found.values()))
     return [
@@ -62,7 +64,7 @@ def _lost(
     points: Mapping[int, TrackSample],
     meshes: Mapping[int, Mesh],
 ) -> dict[int, float]:
-    """Share of lost rows in every frame but the reference."""
+    """Return the share of lost points in every frame except the reference."""
     start = points[reference].points
     near = cKDTree(start).query(start, NEIGHBOURS + 1)[1][:, 1:]
     spacing = _apart(start, near)
@@ -86,14 +88,14 @@ def _lost(
 
 
 def _apart(points: Float32[np.ndarray, "k 3"], near: Integer[np.ndarray, "k m"]) -> Float32[np.ndarray, " k"]:
-    """Median distance of every row to its neighbours."""
+    """Return the median distance of every point to its neighbours."""
     return np.median(np.linalg.norm(points[near] - points[:, None], axis=2), axis=1)
 
 
 def _elsewhere(
     before: Float32[np.ndarray, "r 3"], now: Float32[np.ndarray, "r 3"], first: Mesh, second: Mesh, allowed: float
 ) -> Bool[np.ndarray, " r"]:
-    """Rows that the moving mesh does not carry from `before` to `now`; all of them when the topology is another."""
+    """Return which points the animated mesh does not carry from `before` to `now`; all if topologies differ."""
     if first.faces.shape != second.faces.shape or (first.faces != second.faces).any():
         return np.ones(len(before), bool)
     vertices, faces = first.vertices.astype(np.float64), first.faces.astype(np.int64)

@@ -1,4 +1,4 @@
-"""The report of a verification: one HTML file that needs nothing else, and the same as JSON."""
+"""Verification report: a self-contained HTML page, and the same content as JSON."""
 
 import base64
 import html
@@ -15,7 +15,7 @@ from sculpt4d.preparation.verify.masks import Snapshot
 
 
 class ObjectReport(NamedTuple):
-    """`kind`: layout of the folder (ours, release, static); no finding means clean."""
+    """Report on one object. kind: layout of the folder (ours, release, static). No findings means clean."""
 
     name: str
     folder: Path
@@ -25,7 +25,7 @@ class ObjectReport(NamedTuple):
     snapshots: tuple[Snapshot, ...]
 
 
-SIDE = 256  # pixels of a snapshot on the page
+SIDE = 256  # snapshot size on the page in pixels
 STYLE = """body{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:1100px;color:#222}
 h2{margin:1.6em 0 .3em}.bad{color:#b00020}.good{color:#0a7a33}li{margin:.25em 0}
 figure{display:inline-block;margin:0 .5em .5em 0}figcaption{font-size:12px;color:#666}
@@ -33,7 +33,7 @@ img{width:256px;border:1px solid #ddd}table{border-collapse:collapse}td,th{paddi
 
 
 def write_page(path: Path, reports: Sequence[ObjectReport], sampled: str) -> None:
-    """Summary, then every object with its findings, remedies and snapshots."""
+    """Write the HTML page: a summary, then every object with its findings, remedies and snapshots."""
     wrong = sum(bool(report.findings) for report in reports)
     verdict = f"{wrong} of {len(reports)} objects have findings" if wrong else f"{len(reports)} objects, no finding"
     rows = "".join(
@@ -53,7 +53,7 @@ def write_page(path: Path, reports: Sequence[ObjectReport], sampled: str) -> Non
 
 
 def write_findings(path: Path, reports: Sequence[ObjectReport]) -> None:
-    """Findings by object, for scripts."""
+    """Write the findings of every object as JSON."""
     content = [
         {
             "name": report.name,

@@ -1,6 +1,7 @@
-"""Are the points of a frame where they should be: in the box, on the surface, with its normals; is the surface closed.
+"""Check points, normals, closed meshes and signed distances of one frame.
 
-All rows are looked at for place and length of normals, SAMPLE random rows for everything that needs the surface.
+Points must lie in the box and on the surface, and normals must have unit length and point outwards. All points are
+checked for position and normal length; SAMPLE random points are checked against the surface.
 """
 
 import math
@@ -19,23 +20,23 @@ from sculpt4d.preparation.verify.findings import AGAIN, Finding
 from sculpt4d.preparation.verify.layout import ObjectLayout, setting
 from sculpt4d.types import Mesh
 
-SAMPLE = 4096  # rows of each section: a fault of 0.2 percent of the rows is missed once in 3600 frames (e^-8.2)
+SAMPLE = 4096  # points per section: a fault in 0.2 percent of the points is missed once in 3600 frames (e^-8.2)
 ROUNDING = math.sqrt(3) * 2**-12 + 1e-5  # float16 between 0.5 and 1 is off by up to 2^-12 per axis; float32 by far less
-RELEASE_SHELL = 3 / 256  # how far the releases' closed surfaces stand off the mesh: 2 cells of their grid, measured
-RELEASE_SHARE = 0.99  # of the points within that: the surface that they lie on is not stored
-UNIT = 1e-3  # three components below 1, each off by up to 2^-12: a length off by 4.2e-4, and as much again for the rest
-INWARD = 0.1  # share of normals that may look inwards: rounded points at edges of thin parts
-BACK = -0.1  # cosine below which a normal looks inwards
-STEP = 0.02  # stored units along a normal within which inside and outside of an unclosed mesh must differ
-CENTERED = 1e-3  # the clip's box is exact but for float32 of file units far from the origin
-SIGN = 2e-3  # labelled places nearer to the surface than this may round to its other side
+RELEASE_SHELL = 3 / 256  # measured distance of the releases' closed surfaces from the mesh: 2 cells of their grid
+RELEASE_SHARE = 0.99  # share of points within that distance: the releases do not store the surface that points lie on
+UNIT = 1e-3  # length error: three components below 1, each off by up to 2^-12, give 4.2e-4; as much again for the rest
+INWARD = 0.1  # share of normals that may point inwards: rounded points at edges of thin parts
+BACK = -0.1  # cosine below which a normal points inwards
+STEP = 0.02  # stored units along a normal within which inside and outside of an open mesh must differ
+CENTERED = 1e-3  # the clip's box is exact except for float32 rounding of file units far from the origin
+SIGN = 2e-3  # query points closer to the surface may be rounded to the other side
 
 
 class Slack(NamedTuple):
-    """What the preparation allows.
+    """Tolerances that follow from the preparation.
 
-    surface: from points to `on`, the surface they lie on: the stored closed meshes, or for others' and unprojected
-    points the animated mesh. exact: not one point may be farther. cell: by which closed surfaces leave mesh and box.
+    surface: distance of points from the surface `on`. on: the stored closed meshes; the animated mesh for unprojected
+    points and those of others. exact: no point may be farther away. cell: distance of closed meshes from mesh and box.
     """
 
     surface: float
@@ -45,7 +46,7 @@ class Slack(NamedTuple):
 
 
 def slack_of(layout: ObjectLayout) -> Slack:
-    """Our points lie on the stored closed surface, which is a cell of its grid from the mesh at most."""
+    """Return the tolerances. Our points lie on the stored closed mesh, which is at most one grid cell from the mesh."""
     if not layout.own_points:
         return Slack(RELEASE_SHELL + ROUNDING, RELEASE_SHELL, "mesh", False)
     cell = 2 * GRID_EXTENT / (setting(layout.record, "grid_res") or 256)
@@ -54,12 +55,12 @@ def slack_of(layout: ObjectLayout) -> Slack:
 
 
 def sample_rows(count: int) -> Integer[np.ndarray, " k"]:
-    """The rows looked at closely, the same in every frame."""
+    """Return the indices of the points checked against the surface; the same in every frame."""
     return np.sort(np.random.default_rng(0).permutation(count)[:SAMPLE])
 
 
 def check_points(files: FrameFiles, slack: Slack, frame: int) -> list[Finding]:
-    """Every rule that one frame's points and meshes can break. Normals mean nothing where points are elsewhere."""
+    """Apply all checks to one frame's points and meshes. Normals are checked only if the points are in place."""
     found = []
     sections = {"uniform": files.random, "sharp-edge": files.sharp}
     taken = {name: rows[sample_rows(len(rows))] for name, rows in sections.items() if rows is not None and len(rows)}
@@ -69,14 +70,14 @@ def check_points(files: FrameFiles, slack: Slack, frame: int) -> list[Finding]:
     for name, rows in sections.items():
         if rows is None or len(rows) == 0:
             continue
-        # the base release blends the normals of both faces at an edge and leaves them short
+        # the base release averages the normals of both faces at an edge without normalising
         if slack.exact or name == "uniform":
             found += _unit(rows, name, frame)
         reach = float(np.abs(rows[:, :3]).max())
         if reach > 0.5 + slack.cell + ROUNDING and not any(fault.check == "box" for fault in found):
             what = f"{name} points reach {reach:.3f}, the box ends at 0.5 and its surface at {0.5 + slack.cell:.3f}"
             found.append(Finding("box", what, "bring the object into [-0.5, 0.5]^3 and prepare it again", (frame,)))
-    # points left on the animated mesh have the normals of its faces, whichever way those look
+    # points left on the animated mesh have its face normals, which may point either way
     loose = slack.exact and slack.on == "mesh"
     if surface is not None and not loose and not any(fault.check in ("box", "surface") for fault in found):
         for name, rows in taken.items():
@@ -92,7 +93,7 @@ def check_points(files: FrameFiles, slack: Slack, frame: int) -> list[Finding]:
 
 
 def check_center(meshes: list[Mesh]) -> list[Finding]:
-    """The clip's common box: its middle at 0, its longest side 0.98. For objects of ours."""
+    """Check the clip's common box: centre at 0, longest side 0.98. Only for our own objects."""
     low = np.min([mesh.vertices.min(axis=0) for mesh in meshes], axis=0)
     high = np.max([mesh.vertices.max(axis=0) for mesh in meshes], axis=0)
     off, side = float(np.abs((low + high) / 2).max()), float((high - low).max())
@@ -103,7 +104,7 @@ def check_center(meshes: list[Mesh]) -> list[Finding]:
 
 
 def _distances(points: Float32[np.ndarray, "n 3"], mesh: Mesh) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Distance, face and place of the closest points of the mesh."""
+    """Return distance, face index and position of the closest points on the mesh."""
     square, face, place = igl.point_mesh_squared_distance(
         np.ascontiguousarray(points, np.float64), mesh.vertices.astype(np.float64), mesh.faces.astype(np.int64)
     )
@@ -120,7 +121,7 @@ def _unit(rows: Float32[np.ndarray, "n 6"], name: str, frame: int) -> list[Findi
 
 
 def _off_surface(rows: Float32[np.ndarray, "n 6"], mesh: Mesh, slack: Slack, frame: int) -> list[Finding]:
-    """Points away from the surface, and the movement that would bring them there if there is one."""
+    """Report points off the surface, with the scale and shift that would correct them if there is one."""
     distance = _distances(rows[:, :3], mesh)[0]
     off = distance > slack.surface
     if off.mean() <= (0.0 if slack.exact else 1 - RELEASE_SHARE):
@@ -150,7 +151,7 @@ def _spell(place: Float[np.ndarray, "3"]) -> str:
 
 
 def _repair(points: Float[np.ndarray, "n 3"], mesh: Mesh) -> tuple[float, Float[np.ndarray, "3"]]:
-    """Scale and shift that bring points onto the mesh: bounds on bounds, refined by closest points."""
+    """Return scale and shift that align points with the mesh: matched bounds, refined by closest points."""
     points = points[:: max(1, len(points) // 1024)]
     used = mesh.vertices[mesh.faces.reshape(-1)]
     size, target = np.ptp(points, axis=0), np.ptp(used, axis=0)
@@ -166,8 +167,10 @@ def _repair(points: Float[np.ndarray, "n 3"], mesh: Mesh) -> tuple[float, Float[
 
 
 def _inward_closed(rows: Float32[np.ndarray, "n 6"], closed: Mesh) -> float:
-    """Share of normals that look against the closest face, and into the object: at a ridge or in a cleft thinner than
-    the rounding of places, the closest face may be the opposite one.
+    """Return the share of normals that point inwards on a closed mesh.
+
+    A normal must oppose the closest face and also point into the object. At ridges or clefts thinner than the rounding
+    of positions, the closest face may be the opposite one.
     """
     face = _distances(rows[:, :3], closed)[1]
     against = rows[(face_normals(closed.vertices, closed.faces[face]) * rows[:, 3:]).sum(axis=1) < BACK]
@@ -176,9 +179,9 @@ def _inward_closed(rows: Float32[np.ndarray, "n 6"], closed: Mesh) -> float:
 
 
 def _inward_open(rows: Float32[np.ndarray, "n 6"], mesh: Mesh) -> float:
-    """Share of normals along which the winding number of a mesh that need not be closed rises; it should fall.
+    """Return the share of normals along which the winding number of a possibly open mesh rises instead of falling.
 
-    0 where most places have no clear inside: sheets and crossing parts.
+    Returns 0 where most points have no clear inside: sheets and intersecting parts.
     """
     inner, outer = _winding_beside(rows, mesh)
     change = inner - outer
@@ -189,7 +192,7 @@ def _inward_open(rows: Float32[np.ndarray, "n 6"], mesh: Mesh) -> float:
 def _winding_beside(
     rows: Float32[np.ndarray, "n 6"], mesh: Mesh
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-    """Winding numbers a step against and along the normals."""
+    """Return the winding numbers one step against and one step along the normals."""
     vertices, faces = mesh.vertices.astype(np.float64), mesh.faces.astype(np.int64)
     behind, ahead = (np.float64(rows[:, :3] + side * STEP * rows[:, 3:]) for side in (-1, 1))
     if not len(rows):
@@ -198,7 +201,7 @@ def _winding_beside(
 
 
 def _watertight(closed: Mesh, frame: int) -> list[Finding]:
-    """Every edge is used as often in one direction as in the other, and the volume is positive."""
+    """Check that every edge is used equally often in both directions and that the volume is positive."""
     faces, count = closed.faces.astype(np.int64), len(closed.vertices)
     start, end = faces.reshape(-1), np.roll(faces, -1, axis=1).reshape(-1)
     forth, back = np.sort(start * count + end), np.sort(end * count + start)
@@ -213,7 +216,7 @@ def _watertight(closed: Mesh, frame: int) -> list[Finding]:
 
 
 def _labels(labels: tuple[np.ndarray, np.ndarray], closed: Mesh, frame: int) -> list[Finding]:
-    """Stored signed distances against those of the closed mesh."""
+    """Compare stored signed distances with those of the closed mesh."""
     places, stored = labels
     if len(places) != len(stored):
         return [Finding("arrays", f"{len(places)} labelled points have {len(stored)} distances", AGAIN, (frame,))]

@@ -1,7 +1,7 @@
-"""Is a prepared set what it should be: `python prepare.py verify=FOLDER` opens every file and says what is wrong.
+"""Verify prepared objects: `python prepare.py verify=FOLDER` opens every file and reports all faults.
 
-Every file of every frame is opened; points are judged by a fixed random sample (`verify_points`), silhouettes by all
-bounds and by points in three views a frame (`verify_masks`).
+Points are checked by a fixed random sample (`points`). Silhouettes are checked by the bounds of every mask, and by
+points in three views per frame (`masks`).
 """
 
 import json
@@ -26,9 +26,9 @@ from sculpt4d.types import Mesh
 
 log = logging.getLogger(__name__)
 
-SHOWN = 8  # snapshots of an object, spread over its frames and views
-PICTURED = 100  # objects with snapshots: the page of a large set must still open
-DOTS = 1500  # points drawn on each
+SHOWN = 8  # snapshots per object, spread over its frames and views
+PICTURED = 100  # objects with snapshots, so that the page of a large set stays small enough to open
+DOTS = 1500  # points drawn on each snapshot
 SAMPLED = (
     f"All files were opened, all rows checked for range, finiteness and normal length; {SAMPLE} uniform and {SAMPLE} "
     f"sharp-edge rows a frame for surface, direction and correspondence; the bounds of every mask, and the points in "
@@ -37,10 +37,10 @@ SAMPLED = (
 
 
 def verify(root: Path, output: Path | None = None) -> tuple[ObjectReport, ...]:
-    """Checks an object's folder, or all objects below `root`; writes verify.html and verify.json into `output` (None:
-    `root`). One warning is logged per finding.
+    """Check one object's folder, or all objects below `root`. Logs one warning per finding.
 
-    Raises FileNotFoundError or ValueError when there is no object.
+    Writes verify.html and verify.json to `output` (None: `root`). Raises FileNotFoundError or ValueError when there is
+    no object.
     """
     folders = find_objects(root)
     reports: list[ObjectReport] = []
@@ -59,7 +59,7 @@ def verify(root: Path, output: Path | None = None) -> tuple[ObjectReport, ...]:
 
 
 def verify_object(folder: Path, progress: bool = False) -> ObjectReport:
-    """All checks of one object; nothing is written."""
+    """Run all checks on one object without writing anything."""
     findings: list[Finding] = []
     layout = open_layout(folder, findings)
     arrays = Arrays(layout, findings)
@@ -80,7 +80,8 @@ def verify_object(folder: Path, progress: bool = False) -> ObjectReport:
         if files.cameras:
             cameras[frame] = files.cameras
         faults = check_points(files, slack, frame)
-        misplaced = any(fault.check in ("box", "surface") for fault in faults)  # then masks would only say it again
+        # mask checks would only repeat this finding
+        misplaced = any(fault.check in ("box", "surface") for fault in faults)
         findings += faults
         findings += check_masks(files, None if misplaced else points, slack.cell, frame)
         if row in shown:
@@ -91,9 +92,9 @@ def verify_object(folder: Path, progress: bool = False) -> ObjectReport:
 
 
 def run(folder: str, output: str | None = None) -> None:
-    """What `python prepare.py verify=FOLDER` does; the report goes into `output`, or the folder itself.
+    """Run `python prepare.py verify=FOLDER`; the report goes to `output`, or to the folder itself.
 
-    Raises ValueError when something is wrong.
+    Raises ValueError when there are findings.
     """
     root = Path(folder).expanduser()
     target = root if output is None else Path(output).expanduser()
@@ -108,7 +109,7 @@ def run(folder: str, output: str | None = None) -> None:
 
 
 def _sampled(files: FrameFiles) -> TrackSample | None:
-    """The rows looked at of both sections, uniform ones first."""
+    """Return the sampled points of both sections, uniform ones first."""
     if files.random is None or files.sharp is None:
         return None
     sections = (files.random, files.sharp)
@@ -127,7 +128,7 @@ def _across(
     meshes: dict[int, Mesh],
     cameras: dict[int, tuple[Camera, ...]],
 ) -> list[Finding]:
-    """What only all frames together show."""
+    """Run the checks that need all frames."""
     found = []
     if layout.own_pictures and len(meshes) == len(layout.frames) and meshes:
         found += check_center(list(meshes.values()))
@@ -140,7 +141,7 @@ def _across(
     if moved:
         what = "the cameras are not those of the first frame: a clip would jump from picture to picture"
         found.append(Finding("cameras", what, AGAIN, moved))
-    # the ablation draws other points in every frame, which is what this rule exists to find
+    # the ablation samples new points in every frame, which this check would report
     if layout.record["settings"].get("consistent", True):
         found += check_motion(carried, meshes)
     return found
@@ -149,7 +150,7 @@ def _across(
 def _snapshots(
     files: FrameFiles, points: Float32[np.ndarray, "k 3"] | None, slack: float, frame: int, count: int, row: int
 ) -> list[Snapshot]:
-    """Some views of the frame, other ones in every row."""
+    """Return some views of the frame; the views change from frame to frame."""
     views = sorted(files.pictures)
     dots = None if points is None else points[:: max(1, len(points) // DOTS)]
     chosen = {views[(row * count + step * len(views) // count) % len(views)] for step in range(count)} if views else ()
@@ -157,7 +158,7 @@ def _snapshots(
 
 
 def _unlisted(root: Path, names: set[str]) -> Sequence[ObjectReport]:
-    """Objects that split.json names and that are not there."""
+    """Return reports on objects that split.json names but that do not exist."""
     path = root / "split.json"
     if not path.is_file():
         return ()
