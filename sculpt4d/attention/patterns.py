@@ -26,7 +26,7 @@ class Structure(NamedTuple):
 
     kind: Literal["timelines", "strided", "packed", "pairwise"]
     strides: tuple[int, ...] = ()
-    anchor: bool = False  # frame 0 is visible as a whole
+    anchor: bool = False  # frame 0 is fully visible
 
     def stride(self, distance: int) -> int:
         """Stride between two frames `distance` apart; the last one holds for all farther frames."""
