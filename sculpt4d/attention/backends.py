@@ -35,7 +35,7 @@ BACKENDS: dict[str, Backend] = {run.__name__: run for run in (reference, merged,
 CLOSE = (
     512,
     1536,
-)  # tokens of a clip between which masked attention and merged pieces cost alike (measured on the CPU)
+)  # tokens of a clip between which masked attention and merged pieces cost the same (measured on the CPU)
 
 
 class AttentionCase(NamedTuple):

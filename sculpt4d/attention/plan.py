@@ -1,7 +1,9 @@
 """Plan of the merged backend: a masked attention as a few dense attentions between runs of rows.
 
 Frames at one distance share one stride s. Blocks u = v (mod s) form classes that attend among themselves without a
-mask. - Neighbours at stride 1 are one dense window of frames.
+mask.
+
+- Neighbours at stride 1 are one dense window of frames.
 - The anchor is one call for all frames that do not neighbour it.
 - A distance at stride s is as many dense attentions as frame pairs times classes.
 - The distances beyond the last stride are a staircase of (query frame, key frame) pairs, cut into rectangles.

@@ -77,7 +77,7 @@ class Block(nn.Module):
 
     def _look(self, tokens: Tensor, keys: Tensor, values: Tensor, skip: Tensor | None) -> Float[Tensor, "bt n d"]:
         """Apply the layers that treat each frame separately: skip, self-attention and cross-attention."""
-        if skip is not None:  # linear map, then norm, without a residual
+        if skip is not None:  # skip first in the concatenation, norm last, no residual
             tokens = self.skip_norm(self.skip_linear(torch.cat([skip, tokens], dim=-1)))
         tokens = tokens + self.attn1(self.norm1(tokens))
         if len(keys) == len(tokens):

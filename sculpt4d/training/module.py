@@ -25,8 +25,9 @@ class FlowModule(lightning.LightningModule):
 
     `train_base`: train everything but the autoencoder; otherwise only the temporal layers.
     `shared`: all frames of a clip share diffusion and posterior noise.
-    `share`: common fraction of the shared diffusion noise; 1 as in the paper. Below 1, the difference of two noised
-    frames no longer equals the difference of their data. Otherwise temporal layers could read it instead of the images.
+    `share`: common fraction of the shared diffusion noise; 1 as in the paper. At 1, the difference of two noised frames
+    gives the difference of their data exactly, and temporal layers may read it instead of the images. Below 1 it does
+    not.
     `dropout`: fraction of clips whose context is zeroed. `coupling`: see `flow.couple`.
     """
 
