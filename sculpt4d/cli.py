@@ -1,6 +1,6 @@
-"""What all four commands share: settings are checked before anything heavy is imported, errors are one line.
+"""Shared behaviour of the four commands: early validation of settings, one-line errors, --help.
 
-An error that a person can fix ends the command with one line on stderr and a status that is not 0.
+Settings are checked before heavy imports. A user error ends the command with one line on stderr and a non-zero status.
 """
 
 import errno
@@ -29,17 +29,17 @@ from sculpt4d.resources import resource
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 ROOT = "SCULPT4D_ROOT"  # the working folder, see conf/paths
-SHIPPED = ("conf", "weights")  # found beside the code, see conf/paths
-TRACEBACK = "SCULPT4D_TRACEBACK"  # set to 1 to see where an error comes from
-STOPPED = 128 + signal.SIGINT  # what a shell expects of a program that Ctrl-C ended
+SHIPPED = ("conf", "weights")  # located next to the code, see conf/paths
+TRACEBACK = "SCULPT4D_TRACEBACK"  # set to 1 to show tracebacks
+STOPPED = 128 + signal.SIGINT  # exit status of a program ended by Ctrl-C
 FIXABLE = (ValueError, OSError, ImportError, MissingMandatoryValue)
 
 
 def clean_errors(main: Callable[[DictConfig], Result]) -> Callable[[DictConfig], Result]:
-    """Checks the composed configuration, then runs `main`; goes between `hydra.main` and the function.
+    """Decorator that checks the composed configuration, then runs `main`. Place it below `hydra.main`.
 
-    `main` imports what it needs itself, so that a wrong setting is answered before torch is loaded. Errors that a
-    person can fix (a value, a file, a full disk, a missing package) become one line; SCULPT4D_TRACEBACK=1 shows all.
+    `main` does its own imports, so that a wrong setting is reported before torch is loaded. User errors (a value, a
+    file, a full disk, a missing package) become one line. SCULPT4D_TRACEBACK=1 shows the traceback.
     """
 
     @functools.wraps(main)
@@ -53,7 +53,7 @@ def clean_errors(main: Callable[[DictConfig], Result]) -> Callable[[DictConfig],
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Ends the process with status 1 and one line for an error that a person can fix."""
+    """Context manager: on a user error, print one line and exit with status 1."""
     try:
         yield
     except (*FIXABLE, InstantiationException) as error:
@@ -67,9 +67,11 @@ def one_line_errors() -> Iterator[None]:
 
 
 def in_words(error: BaseException) -> str:
-    """What was wrong, and the remedy where Hydra, OmegaConf or the system leave it out."""
+    """Error message, with the remedy if Hydra, OmegaConf or the system omit it."""
     cause = error
-    while isinstance(cause, InstantiationException) and cause.__cause__ is not None:  # Hydra wraps a constructor's own
+    while (
+        isinstance(cause, InstantiationException) and cause.__cause__ is not None
+    ):  # Hydra wraps errors of constructors
         cause = cause.__cause__
     if not isinstance(cause, FIXABLE):
         return " ".join(str(error).split())
@@ -82,8 +84,10 @@ def in_words(error: BaseException) -> str:
 
 
 def told_keys(main: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Answers old names with the new ones, adds the valid keys to Hydra's answer to a mistyped one, and sets the root
-    of all paths where nobody has. Goes around `hydra.main`.
+    """Decorator around `hydra.main` that reports renamed keys and lists valid ones.
+
+    An old name is answered with the new one. Hydra's error for a mistyped key gets the list of valid keys. Also sets
+    the root of all paths if it is not set.
     """
 
     script = Path(inspect.getfile(inspect.unwrap(main)))
@@ -112,7 +116,7 @@ def told_keys(main: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
 
 
 def usage(conf: Path, name: str, overrides: Sequence[str]) -> str:
-    """What --help prints: the text of `hydra.help` in the configuration. Hydra fills it in too, in thrice the time."""
+    """Text of --help: `hydra.help` of the configuration. Hydra's own takes three times as long."""
     with initialize_config_dir(str(conf), job_name=name, version_base="1.3"):
         cfg = compose(name, list(overrides), return_hydra_config=True)
     template = Template(cfg.hydra.help.template)
@@ -125,5 +129,5 @@ def usage(conf: Path, name: str, overrides: Sequence[str]) -> str:
 
 
 def typed(words: Sequence[str]) -> list[str]:
-    """The overrides among the words of a command line."""
+    """Overrides among the command line arguments."""
     return [word for word in words if not word.startswith("-") and ("=" in word or word.startswith("~"))]

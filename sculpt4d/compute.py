@@ -1,7 +1,8 @@
-"""Multiply-accumulates of the networks, counted from their layers: an evaluation, a guided clip, a decoded frame.
+"""Multiply-accumulate counts of the networks: one evaluation, a guided clip, a decoded frame.
 
-A linear layer costs rows x weights, an attention 2 x pairs x width: scores, then values. Norms, softmax, activations,
-rotations and averages of keys are left out. Twice these numbers are FLOP (base spec 8.2).
+Counts come from the layers. A linear layer costs rows x weights, an attention 2 x pairs x width (scores, then values).
+Norms, softmax, activations, rotations and averages of keys are not counted. Twice these numbers are FLOP (base spec
+8.2).
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,18 +19,18 @@ ATTENTION = ("to_q", "to_k", "to_v", "out_proj")
 
 
 class Evaluation(NamedTuple):
-    """Multiply-accumulates of one evaluation of a denoiser on one clip, by component."""
+    """Multiply-accumulates of one denoiser evaluation on one clip, by component."""
 
     latent_embedding: int
     time_embedding: int
     spatial_projections: int
     spatial_scores: int
-    cross_queries: int  # and their output projection
+    cross_queries: int  # including the output projection
     cross_context: int  # keys and values
     cross_scores: int
     mlp: int
     expert_gate: int
-    routed_experts: int  # `top` for every token
+    routed_experts: int  # `top` per token
     shared_expert: int
     skip_projections: int
     head: int
@@ -38,19 +39,19 @@ class Evaluation(NamedTuple):
 
     @property
     def total(self) -> int:
-        """Of all components."""
+        """Sum of all components."""
         return sum(self)
 
     @property
     def cross(self) -> int:
-        """Of cross-attention."""
+        """Sum for cross-attention."""
         return self.cross_queries + self.cross_context + self.cross_scores
 
 
 class Sampling(NamedTuple):
-    """Multiply-accumulates of a guided clip as the release makes it, and those of them that change no result.
+    """Multiply-accumulates of a guided clip in the release, and the savings that do not change the result.
 
-    Every saving counts what the ones before it have left.
+    Each saving counts only what the previous ones leave.
     """
 
     release: int
@@ -59,35 +60,35 @@ class Sampling(NamedTuple):
     repeated_context: int  # keys and values of the context are the same at every step
 
     def less(self, *savings: str) -> int:
-        """What is left of `release` without the savings of these names."""
+        """Cost of `release` after the named savings."""
         return self.release - sum(self._asdict()[name] for name in savings)
 
 
 class Decoding(NamedTuple):
-    """Multiply-accumulates of turning the latents of one frame into values of its field."""
+    """Multiply-accumulates to decode the latents of one frame to field values."""
 
     transformer: int
-    memory: int  # keys and values that places attend to; once a frame, or for every chunk of places
-    place: int  # one place of the grid
+    memory: int  # keys and values for the query points; once per frame, or for every chunk of query points
+    place: int  # one query point
 
 
-@cache  # the layers of a model share their pattern
+@cache  # all layers of a model share one pattern
 def pairs(pattern: Pattern, frames: int, latents: int, context: int = 0) -> int:
-    """(query, key) pairs that a pattern keeps, of (frames x latents)^2 and, where it joins them, of image tokens."""
+    """(query, key) pairs of a pattern, out of (frames x latents)^2 plus pairs with image tokens if it joins them."""
     kept = round(pattern.density(frames, pattern.blocks(latents)) * (frames * latents) ** 2)
     return kept + frames**2 * latents * context * pattern.joins_images
 
 
 def count_evaluation(model: Denoiser, frames: int, latents: int, context: int) -> Evaluation:
-    """One evaluation on a clip of `frames`, each of `latents` tokens and `context` image tokens.
+    """One evaluation on a clip of `frames`, each with `latents` tokens and `context` image tokens.
 
-    Experts cost the same however the gate spreads the tokens: every one of them goes to `top` experts.
+    The cost of experts does not depend on the routing: every token uses `top` experts.
     """
     blocks: list[Any] = list(model.blocks)
     cross, experts, temporal = (_parts(blocks, name) for name in ("attn2", "moe", "temporal"))
     joined = _parts([layer for layer in temporal if hasattr(layer, "image_proj")], "image_proj", "to_k", "to_v")
     width, clip = model.x_embedder.out_features, frames * latents
-    rows = frames * (latents + 1)  # the time token takes part in everything but temporal attention
+    rows = frames * (latents + 1)  # the time token is used everywhere except in temporal attention
     return Evaluation(
         latent_embedding=clip * _weights([model.x_embedder]),
         time_embedding=_weights([model.t_embedder]),
@@ -108,7 +109,10 @@ def count_evaluation(model: Denoiser, frames: int, latents: int, context: int) -
 
 
 def count_sampling(one: Evaluation, steps: int) -> Sampling:
-    """A clip of `steps` useful steps, each evaluated with and without context; the release evaluates one more."""
+    """A clip of `steps` useful steps, each with a conditional and an unconditional evaluation.
+
+    The release adds one step.
+    """
     return Sampling(
         release=2 * (steps + 1) * one.total,
         empty_step=2 * one.total,
@@ -118,7 +122,7 @@ def count_sampling(one: Evaluation, steps: int) -> Sampling:
 
 
 def count_decoding(vae: ShapeVAE, latents: int) -> Decoding:
-    """One frame of `latents` tokens."""
+    """Decoding of one frame of `latents` tokens."""
     blocks, decoder = vae.transformer.resblocks, vae.geo_decoder
     width = vae.post_kl.out_features
     inputs = [vae.post_kl, *([vae.anchor_proj] if vae.anchors else [])]
@@ -131,10 +135,10 @@ def count_decoding(vae: ShapeVAE, latents: int) -> Decoding:
 
 
 def _parts(modules: Sequence[nn.Module], *names: str) -> list[Any]:
-    """The submodules of these names, of those modules that have one."""
+    """Submodules with these names, for the modules that have them."""
     return [getattr(module, name) for name in names for module in modules if hasattr(module, name)]
 
 
 def _weights(modules: Iterable[nn.Module]) -> int:
-    """Entries of the matrices of these modules: multiply-accumulates of one row."""
+    """Total size of the modules' matrices: multiply-accumulates per row."""
     return sum(weight.numel() for module in modules for weight in module.parameters() if weight.ndim == 2)

@@ -1,4 +1,7 @@
-"""Rectified flow: time 0 is noise, time 1 is data, the path between them is straight, velocity = data - noise."""
+"""Rectified flow: time 0 is noise, time 1 is data, paths are straight, velocity = data - noise.
+
+Holds the flow time distributions, the noise of a clip, the coupling of noise and data, and the loss.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +17,7 @@ COUPLINGS = ("none", "frame", "clip")
 
 @dataclass(frozen=True)
 class UniformTime:
-    """Flow time uniform in [0, 1), as the base was trained (base spec 4.2)."""
+    """Flow time uniform in [0, 1), as in the training of the base (base spec 4.2)."""
 
     def __call__(self, count: int, generator: torch.Generator | None = None) -> Float[Tensor, " b"]:
         return torch.rand(count, generator=generator)
@@ -22,7 +25,7 @@ class UniformTime:
 
 @dataclass(frozen=True)
 class LogitNormalTime:
-    """sigmoid of N(mean, deviation), then shifted by sqrt(shift) (the unused option of base spec 4.2)."""
+    """Sigmoid of N(mean, deviation), then shifted by sqrt(shift) (the unused option of base spec 4.2)."""
 
     mean: float = 0.0
     deviation: float = 1.0
@@ -32,7 +35,7 @@ class LogitNormalTime:
         return self.times(torch.randn(count, generator=generator))
 
     def times(self, normal: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
-        """Flow times of standard normal draws."""
+        """Map standard normal samples to flow times."""
         time = torch.sigmoid(self.mean + self.deviation * normal)
         root = self.shift**0.5
         return root * time / (1 + (root - 1) * time)
@@ -41,10 +44,10 @@ class LogitNormalTime:
 def clip_noise(
     shape: tuple[int, int, int, int], shared: float, generator: torch.Generator | None = None
 ) -> Float[Tensor, "b t p c"]:
-    """Unit normal noise of a clip (b, t, p, c); `shared` 1 gives all frames one noise, 0 gives each its own.
+    """Unit normal noise of a clip (b, t, p, c). `shared` 1 gives all frames the same noise, 0 independent noise.
 
-    Between them: sqrt(shared) of the common noise plus sqrt(1 - shared) of the frame's own, so that the variance
-    stays one (Sculpt4D, noise_share_alpha). Both are always drawn, so that a seed means the same common noise.
+    Between them: sqrt(shared) of the common noise plus sqrt(1 - shared) of the frame's own, so that the variance stays
+    one (Sculpt4D, noise_share_alpha). Both are always drawn, so a seed gives the same common noise for any `shared`.
     """
     if not 0.0 <= shared <= 1.0:
         raise ValueError(f"noise sharing {shared} is outside 0 (independent frames) to 1 (one noise for the clip)")
@@ -55,16 +58,16 @@ def clip_noise(
 
 
 def couple(data: Float[Tensor, "b t p c"], noise: Float[Tensor, "b t p c"], mode: str) -> Float[Tensor, "b t p c"]:
-    """The data's tokens reordered to lie near their noise in the first three channels (the anchors of a small VAE).
+    """Reorder the data's tokens to lie near their noise in the first three channels (the anchors of a small VAE).
 
-    Latents are a set, so any order is the same shape; a near one makes the paths straighter. `frame` assigns every
-    frame on its own, `clip` once on the frames' mean, so that a token still follows its material point.
+    Latents are a set, so any order is the same shape; a near order makes the paths straighter. `frame` assigns every
+    frame separately. `clip` assigns once on the mean over frames, so that a token still follows its material point.
     """
     if mode == "none":
         return data
     if mode not in COUPLINGS:
         raise ValueError(f"coupling {mode!r} is not one of {', '.join(COUPLINGS)}")
-    from scipy.optimize import linear_sum_assignment  # slow to import, and only a training of small models needs it
+    from scipy.optimize import linear_sum_assignment  # slow to import, and needed only to train small models
 
     b, t, p, _ = data.shape
     places, seeds = data[..., :3], noise[..., :3]
@@ -82,7 +85,7 @@ def flow_loss(
     noise: Float[Tensor, "b #t p c"],
     time: Float[Tensor, " b"],
 ) -> Float[Tensor, " b"]:
-    """Mean squared error of the predicted velocity, one value a clip. `noise` may have one frame for all."""
+    """Mean squared error of the predicted velocity, one value per clip. `noise` may have one frame for all."""
     weight = time.view(-1, 1, 1, 1)
     noised = (1 - weight) * noise + weight * data
     return (predict(noised, time) - (data - noise)).square().mean(dim=(1, 2, 3))

@@ -1,4 +1,4 @@
-"""Packages that not every machine has: probed once, asked for with an error that says how to install them."""
+"""Optional packages: probed once, required with an error that explains how to install them."""
 
 import importlib
 import importlib.util
@@ -24,7 +24,7 @@ REMEDY = {
 
 @cache
 def probe(name: str) -> ModuleType | None:
-    """The module, or None when it is not installed or cannot be imported here."""
+    """Import a module; None if it is not installed or cannot be imported."""
     if importlib.util.find_spec(name) is None:
         return None
     try:
@@ -34,7 +34,7 @@ def probe(name: str) -> ModuleType | None:
 
 
 def require(name: str) -> ModuleType:
-    """The module; raises ImportError with the way to get it and the alternative."""
+    """Import a module; raises ImportError with installation instructions and the alternative."""
     module = probe(name)
     if module is None:
         raise ImportError(f"{name} is not usable here: {REMEDY.get(name, f'pip install {name}')}")

@@ -1,10 +1,10 @@
-"""Strides that depend on the clip: the paper's schedule on a clock that slows down where the clip moves.
+"""Motion-adaptive patterns: strides that depend on the clip, through a clock that slows down where the clip moves.
 
-The paper leaves open how strides could follow the motion, "denser steps for rapid motion"; the definition here is ours.
-The schedule gives two frames a stride by their distance in time. Here a step between frames counts for less the faster
-the clip moves in it, and pairs of frames are ranked by this distance. In this order they take the strides that the
-schedule gives the same pairs in order of time. So every clip has as many pairs at every stride, and exactly the
-products of the schedule; a clip that moves evenly has its mask. Along time, strides never shrink with distance.
+The paper does not define how strides follow the motion ("denser steps for rapid motion"); this definition is ours.
+The schedule gives two frames a stride by their distance in time. Here, a step between frames counts for less the faster
+the clip moves in it. Pairs of frames are ranked by this distance and take the strides that the schedule gives the same
+pairs in order of time. So every clip has as many pairs at every stride, and exactly the products of the schedule. A
+clip that moves evenly has the schedule's mask. Along time, strides never shrink with distance.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from sculpt4d.attention.patterns import ClipPatterns, Pattern, StridedPattern, S
 class PairwisePattern(Pattern):
     """A stride for every pair of frames: block u of frame i sees block v of frame j if u = v (mod strides[i][j]).
 
-    It has as many pairs of frames at every stride as its `schedule`, which also gives block size and anchor.
+    It has as many pairs of frames at every stride as its `schedule`, which also defines block size and anchor.
     """
 
     strides: tuple[tuple[int, ...], ...]
@@ -34,7 +34,7 @@ class PairwisePattern(Pattern):
 
     @property
     def block_size(self) -> int:  # type: ignore[override]
-        """Tokens of a block."""
+        """Tokens per block."""
         return self.schedule.block_size
 
     def typical(self, frames: int) -> Pattern:
@@ -49,29 +49,29 @@ class PairwisePattern(Pattern):
         return block[:, None] % stride == block % stride
 
     def check(self, frames: int) -> None:
-        """ValueError for a clip of another number of frames."""
+        """Raise ValueError for a clip with another number of frames."""
         if frames != len(self.strides):
             raise ValueError(
                 f"the strides are those of {len(self.strides)} frames, the clip has {frames}: give its own pattern"
             )
 
     def hides_nothing(self, frames: int, tokens: int) -> bool:
-        """Decided from the strides."""
+        """Whether every query sees every key, decided from the strides."""
         blocks = self.blocks(tokens)
         return all(min(stride, blocks) == 1 for row in self.strides for stride in row)
 
     def structure(self, frames: int) -> Structure:
-        """The table of strides, row by row."""
+        """Table of strides, row by row."""
         return Structure("pairwise", tuple(stride for row in self.strides for stride in row))
 
 
 @dataclass(frozen=True)
 class MotionPattern(Pattern):
-    """A pattern for each clip, by its own motion.
+    """Pattern that adapts to the motion of each clip.
 
-    `mask` and `density` are those of the schedule, which also stands for clips without image tokens.
+    `mask` and `density` are those of the schedule, which is also used for clips without image tokens.
 
-    limit: a step counts for at most this many frames and at least the inverse; 1 is the schedule.
+    limit: a step counts for at most this many frames and at least the inverse; 1 gives the schedule.
     floor: change of the image tokens, relative to their size, below which changes count as equal.
     """
 
@@ -90,7 +90,7 @@ class MotionPattern(Pattern):
 
     @property
     def schedule(self) -> StridedPattern:
-        """The strides by time alone; every clip has as many products."""
+        """Strides by time only. Every clip has as many products."""
         return StridedPattern(self.strides, self.anchor, self.block_size)
 
     def mask(self, frames: int, blocks: int) -> Bool[Tensor, "q k"]:
@@ -98,15 +98,15 @@ class MotionPattern(Pattern):
         return self.schedule.mask(frames, blocks)
 
     def check(self, frames: int) -> None:
-        """ValueError: the clip is unknown."""
+        """Always raises ValueError: the clip is unknown."""
         raise ValueError(f"{self} depends on the clip: pass the pattern of every clip, those of its for_clips")
 
     def structure(self, frames: int) -> Structure:
-        """That of the schedule, as for the mask."""
+        """Structure of the schedule, as for the mask."""
         return self.schedule.structure(frames)
 
     def hides_nothing(self, frames: int, tokens: int) -> bool:
-        """As the schedule."""
+        """Whether the schedule hides nothing."""
         return self.schedule.hides_nothing(frames, tokens)
 
     def typical(self, frames: int) -> Pattern:
@@ -119,11 +119,11 @@ class MotionPattern(Pattern):
         return ClipPatterns(known, self.schedule)
 
     def by_change(self, change: Float[Tensor, "b steps"]) -> tuple[PairwisePattern | StridedPattern, ...]:
-        """Pattern of every clip from the change of its image tokens in each step from a frame to the next."""
+        """Pattern of every clip, from the change of its image tokens between consecutive frames."""
         return tuple(ranked(self.schedule, self.clock(clip)) for clip in change.detach().double().cpu().numpy())
 
     def clock(self, change: Float[np.ndarray, " steps"]) -> Float[np.ndarray, " frames"]:
-        """Time of every frame on the clock, which runs inversely to the change, and evenly if nothing moves."""
+        """Time of every frame on the clock. It runs inversely to the change, and evenly if nothing moves."""
         if not len(change):
             return np.zeros(1)
         pace = (change.mean() + self.floor) / (change + self.floor)
@@ -131,10 +131,10 @@ class MotionPattern(Pattern):
 
 
 def token_change(context: Float[Tensor, "b t s x"]) -> Float[Tensor, "b steps"]:
-    """Motion of a clip: mean distance between the image tokens of a frame and the next, over their mean length.
+    """Motion of a clip: mean distance between the image tokens of consecutive frames, over their mean length.
 
-    Zero for a context of zeros, which stands for an unconditional clip. Image tokens are known in training and in
-    sampling alike; the noised latents are no measure, since they are one noise for all frames before the first step.
+    Zero for a context of zeros (unconditional clip). Image tokens are known both in training and in sampling. The
+    noised latents are no measure of motion: before the first step, all frames have the same noise.
     """
     tokens = context.detach().float()
     moved = torch.linalg.vector_norm(tokens.diff(dim=1), dim=-1).mean(dim=-1)
@@ -154,7 +154,7 @@ def ranked(schedule: StridedPattern, clock: Float[np.ndarray, " frames"]) -> Pai
     table = by_distance[np.abs(frame[:, None] - frame)]
     even = table.copy()
     first, second = _pairs(frames, int(schedule.anchor))
-    apart = np.round(clock[second] - clock[first], 9)  # sums of floats that are equal but for rounding are ties
+    apart = np.round(clock[second] - clock[first], 9)  # sums that differ only by rounding are ties
     order = np.lexsort((first, second - first, apart))
     table[first[order], second[order]] = by_distance[np.sort(second - first)]
     table[second, first] = table[first, second]
@@ -167,11 +167,11 @@ def ranked(schedule: StridedPattern, clock: Float[np.ndarray, " frames"]) -> Pai
 
 @lru_cache(maxsize=64)
 def speeding_up(schedule: StridedPattern, frames: int) -> PairwisePattern | StridedPattern:
-    """Pattern of a clip whose k-th step moves k times as much as its first."""
+    """Pattern of a clip whose k-th step moves k times as far as its first."""
     return ranked(schedule, np.concatenate([[0.0], np.cumsum(1 / np.arange(1, frames))]))
 
 
 def _pairs(frames: int, begin: int) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
-    """Pairs of frames i < j from `begin` on."""
+    """Pairs of frames i < j, from frame `begin` on."""
     first, second = np.triu_indices(frames, 1)
     return first[first >= begin], second[first >= begin]

@@ -1,7 +1,8 @@
-"""Temporal attention under a pattern: one signature, four ways to compute it, and the rule that picks among them.
+"""Temporal attention under a pattern: one signature, four backends, and the rule that selects one.
 
-Queries, keys and values are (b, h, t*p, d), frame by frame, normed and rotated. `reference` is exact everywhere and
-judges the others; `merged` is the default; `flex` takes any mask on CUDA; `block_sparse` is the kernel the paper used.
+Queries, keys and values are (b, h, t*p, d), frame by frame, normalised and rotated. `reference` is exact everywhere and
+is used to verify the others. `merged` is the default. `flex` supports any mask on CUDA. `block_sparse` is the kernel
+used in the paper.
 """
 
 import logging
@@ -34,17 +35,17 @@ BACKENDS: dict[str, Backend] = {run.__name__: run for run in (reference, merged,
 CLOSE = (
     512,
     1536,
-)  # tokens of a clip between which masked attention and merged pieces cost alike (measured on the CPU)
+)  # tokens of a clip between which masked attention and merged pieces cost the same (measured on the CPU)
 
 
 class AttentionCase(NamedTuple):
-    """What the choice of a backend depends on."""
+    """Properties that determine the choice of a backend."""
 
     pattern: Pattern
     frames: int
-    tokens: int  # of a frame
+    tokens: int  # per frame
     heads: int
-    width: int  # of a head
+    width: int  # per head
     dtype: torch.dtype
     device: torch.device
     gradients: bool
@@ -53,10 +54,10 @@ class AttentionCase(NamedTuple):
 def attend(
     q: Heads, k: Keys, v: Keys, pattern: Pattern | tuple[Pattern, ...], frames: int, backend: str = "auto"
 ) -> Heads:
-    """Attention of every token to the tokens its pattern shows it, among `frames` frames of equal token count.
+    """Attention of every token to the tokens visible under its pattern, among `frames` frames of equal token count.
 
     There are as many keys as queries, unless the pattern joins image tokens to them.
-    pattern: one for all clips of the batch, or one for each.
+    pattern: one for all clips of the batch, or one per clip.
     """
     if isinstance(pattern, tuple):
         return _clip_by_clip(q, k, v, pattern, frames, backend)
@@ -72,7 +73,7 @@ def attend(
 
 
 def _clip_by_clip(q: Tensor, k: Tensor, v: Tensor, patterns: tuple[Pattern, ...], frames: int, backend: str) -> Heads:
-    """Clips with a pattern each; neighbours in the batch that share one go together."""
+    """Clips with one pattern each. Consecutive clips with the same pattern are processed together."""
     if len(patterns) != len(q):
         raise ValueError(f"{len(patterns)} patterns for {len(q)} clips: give each clip of the batch its own")
     runs = [list(run) for _, run in groupby(range(len(q)), key=patterns.__getitem__)]
@@ -83,7 +84,7 @@ def _clip_by_clip(q: Tensor, k: Tensor, v: Tensor, patterns: tuple[Pattern, ...]
 
 
 def _check(q: Tensor, k: Tensor, v: Tensor, pattern: Pattern, frames: int) -> None:
-    """Raises ValueError for inputs that no backend takes."""
+    """Raise ValueError for inputs that no backend accepts."""
     length = q.shape[2]
     if frames < 1 or length % frames:
         raise ValueError(f"{length} tokens are not {frames} frames of equal size: pass the clip's number of frames")
@@ -95,7 +96,7 @@ def _check(q: Tensor, k: Tensor, v: Tensor, pattern: Pattern, frames: int) -> No
         raise ValueError(
             f"queries, keys and values share one shape and floating dtype, got {kinds}: convert them first"
         )
-    pattern.blocks(length // frames)  # raises where they do not divide
+    pattern.blocks(length // frames)  # raises unless divisible
 
 
 @torch.compiler.assume_constant_result
@@ -110,7 +111,7 @@ def _chosen(
     device: torch.device,
     gradients: bool,
 ) -> str:
-    """The name of the backend; says once which it is and why."""
+    """Name of the selected backend. Logs the choice and the reason once."""
     chosen, reason = choose(name, AttentionCase(pattern, frames, tokens, heads, width, dtype, device, gradients))
     _announce(chosen, reason)
     return chosen
@@ -118,9 +119,10 @@ def _chosen(
 
 @lru_cache(maxsize=256)
 def choose(name: str, case: AttentionCase) -> tuple[str, str]:
-    """The backend and why. `auto`: the fastest one that can run this case; ValueError for an unknown name.
+    """Select a backend; returns its name and the reason.
 
-    Where two candidates are close they are measured, once a process and case, so that two runs may choose differently.
+    `auto` selects the fastest backend that can run this case. Raises ValueError for an unknown name. Close candidates
+    are measured once per process and case, so two runs may choose differently.
     """
     if name in BACKENDS:
         return name, "as asked"
@@ -146,14 +148,17 @@ def choose(name: str, case: AttentionCase) -> tuple[str, str]:
 
 
 def _before_hopper(device: torch.device) -> bool:
-    """There flex_attention's kernel is about as fast as the dense one; from Hopper on it is far from it."""
+    """Whether the GPU is older than Hopper.
+
+    There, flex_attention's kernel is about as fast as the dense one. From Hopper on it is much slower.
+    """
     return torch.cuda.get_device_capability(device)[0] < 9
 
 
 def _faster(names: tuple[str, str], case: AttentionCase) -> tuple[str, str]:
-    """The faster of two backends on one clip of random tokens, and by how much."""
+    """Measure two backends on one clip of random tokens; return the faster one and the ratio."""
     shape = (1, case.heads, case.frames * case.tokens, case.width)
-    generator = torch.Generator(case.device).manual_seed(0)  # the run's own random numbers stay untouched
+    generator = torch.Generator(case.device).manual_seed(0)  # does not affect the run's random state
     inputs = [torch.randn(shape, generator=generator, dtype=case.dtype, device=case.device) for _ in range(3)]
 
     def once(backend: Backend) -> None:

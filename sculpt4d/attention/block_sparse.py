@@ -1,7 +1,7 @@
-"""The kernel the paper used: Block-Sparse-Attention of the MIT HAN Lab, for CUDA, when it is installed.
+"""Block-sparse CUDA backend: Block-Sparse-Attention of the MIT HAN Lab, the kernel used in the paper (optional).
 
-Its public function sorts a mask for every head anew in every forward and backward pass. Our heads share one mask, so
-its inner operators are called with lists of tiles that are sorted once.
+The package's public function sorts a mask for every head in every forward and backward pass. Our heads share one mask,
+so this module calls the inner operators with lists of tiles that are sorted once.
 """
 
 from functools import lru_cache
@@ -17,14 +17,14 @@ from sculpt4d.optional import require
 
 Heads = Float[Tensor, "b h n d"]
 
-TILE = 128  # tokens of a block; the kernel knows no other size
+TILE = 128  # tokens per block; the kernel supports no other size
 
 
 class Tiles(NamedTuple):
-    """What the kernel asks for besides queries, keys and values."""
+    """Kernel arguments besides queries, keys and values."""
 
-    bounds: Int32[Tensor, " ends"]  # of the clips in the packed tokens
-    kinds: Int32[Tensor, " h"]  # which mask a head has: all the first
+    bounds: Int32[Tensor, " ends"]  # boundaries of the clips in the packed tokens
+    kinds: Int32[Tensor, " h"]  # mask index per head: the first for all
     rows: Int32[Tensor, "b 1 q k"]  # visible key blocks of a query block, descending, then -1
     columns: Int32[Tensor, "b 1 k q"]  # query blocks that see a key block, likewise
 
@@ -44,12 +44,12 @@ def block_sparse(q: Heads, k: Heads, v: Heads, pattern: Pattern, frames: int) ->
 
 
 def kernels() -> Any:
-    """The module of the package's inner operators; ImportError with the way to get it."""
+    """Module of the package's inner operators; raises ImportError with installation instructions."""
     return require("block_sparse_attn").block_sparse_attn_interface
 
 
 def run(kernels: Any, q: Heads, k: Heads, v: Heads, pattern: Pattern, frames: int) -> Heads:
-    """`block_sparse` once its inputs are known to fit the `kernels`."""
+    """Same as `block_sparse`, for inputs already checked against the `kernels`."""
     batch, heads, length, _ = q.shape
     if batch * length >= 2**31:
         raise ValueError(
@@ -62,7 +62,7 @@ def run(kernels: Any, q: Heads, k: Heads, v: Heads, pattern: Pattern, frames: in
 
 
 class _BlockSparse(torch.autograd.Function):
-    """The package's inner operators; queries, keys and values are packed (tokens, h, d)."""
+    """Autograd function around the inner operators. Queries, keys and values are packed (tokens, h, d)."""
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, tiles: Tiles, length: int, kernels: Any) -> Tensor:
@@ -93,7 +93,7 @@ class _BlockSparse(torch.autograd.Function):
 
 
 @lru_cache(maxsize=16)
-@torch.inference_mode(False)  # lists first made in validation must still serve training
+@torch.inference_mode(False)  # lists created in validation are reused in training
 def _tiles(pattern: Pattern, frames: int, tokens: int, batch: int, heads: int, device: torch.device) -> Tiles:
     visible = block_mask(pattern, frames, tokens, device)
     length = frames * tokens
@@ -106,7 +106,7 @@ def _tiles(pattern: Pattern, frames: int, tokens: int, batch: int, heads: int, d
 
 
 def _descending(visible: Bool[Tensor, "q k"], batch: int) -> Int32[Tensor, "b 1 q k"]:
-    """For every row the columns it sees, highest first, then -1."""
+    """Visible columns of every row in descending order, padded with -1."""
     columns = torch.arange(visible.shape[1], dtype=torch.int32, device=visible.device)
     lists = torch.where(visible, columns, -1).sort(dim=1, descending=True).values
     return lists.expand(batch, 1, -1, -1).contiguous()

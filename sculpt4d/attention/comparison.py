@@ -1,4 +1,4 @@
-"""One report of the benchmark: the backends that can run a case beside dense attention, in turns, with their errors."""
+"""Benchmark report: backends that can run a case against dense attention, timed in turns, with their errors."""
 
 import platform
 from collections.abc import Callable, Sequence
@@ -19,13 +19,13 @@ from sculpt4d.attention.patterns import Pattern
 from sculpt4d.attention.timing import medians, rounds
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp64": torch.float64}
-WHOLE_MASK = 2**28  # entries of a mask up to which `reference` runs unasked
-CPUINFO = Path("/proc/cpuinfo")  # where Linux names the processor
+WHOLE_MASK = 2**28  # mask entries up to which `reference` runs without being named
+CPUINFO = Path("/proc/cpuinfo")  # processor name on Linux
 messages = Console(stderr=True)
 
 
 def compare(case: AttentionCase, names: Sequence[str] | None, count: int) -> dict[str, Any]:
-    """Time, error and memory of the backends that can run a case, or of those named."""
+    """Time, error and memory of all backends that can run a case, or of the named ones."""
     given, errors = inputs(case), {}
     unit = given.q.numel() * given.q.element_size()
     runs: dict[str, Callable[[], object]] = {}
@@ -67,7 +67,7 @@ def compare(case: AttentionCase, names: Sequence[str] | None, count: int) -> dic
 
 
 def dense(case: AttentionCase) -> dict[str, Backend]:
-    """Unmasked attention by the operators that PyTorch has for the case."""
+    """Unmasked attention, using PyTorch's operators for the case."""
     q = inputs(case._replace(frames=1)).q.requires_grad_(case.gradients)
     if case.device.type != "cuda":
         return {SDPBackend(torch._fused_sdp_choice(q, q, q)).name.lower(): _unmasked}
@@ -76,7 +76,7 @@ def dense(case: AttentionCase) -> dict[str, Backend]:
         run = partial(_unmasked, kind=kind)
         try:
             run(q, q, q, case.pattern, 1)
-        except RuntimeError:  # how PyTorch says that an operator does not take these inputs
+        except RuntimeError:  # PyTorch's error for unsupported inputs
             continue
         found[kind.name.lower()] = run
     return found or {"math": _unmasked}
@@ -90,14 +90,14 @@ def _unmasked(q: Tensor, k: Tensor, v: Tensor, pattern: Pattern, frames: int, ki
 
 
 def backend(name: str) -> Backend:
-    """The backend of a name; ValueError with the names there are."""
+    """Backend with this name; raises ValueError that lists the available names."""
     if name not in BACKENDS:
         raise ValueError(f"there is no attention backend {name!r}: pass --backends {','.join(BACKENDS)}")
     return BACKENDS[name]
 
 
 def _check_unasked(name: str, case: AttentionCase) -> None:
-    """ValueError for a backend that takes too long or too much memory to run without being named."""
+    """Raise ValueError for a backend that needs too much time or memory to run without being named."""
     length = case.frames * case.tokens
     if name == "flex" and case.device.type != "cuda":
         raise ValueError("uncompiled on this device, for checks alone: pass --backends to see it")

@@ -1,4 +1,4 @@
-"""PyTorch's flex_attention: any block mask, compiled on CUDA with gradients, uncompiled on the CPU for checks."""
+"""flex_attention backend: any block mask. Compiled on CUDA with gradients, uncompiled on the CPU for checks."""
 
 from collections.abc import Callable
 from functools import cache, lru_cache
@@ -16,11 +16,11 @@ from sculpt4d.attention.reference import block_mask
 
 Heads = Float[Tensor, "b h n d"]
 
-TILE = 128  # rows and columns of a tile of its kernels
+TILE = 128  # rows and columns of a kernel tile
 
 
 def flex(q: Heads, k: Heads, v: Heads, pattern: Pattern, frames: int) -> Heads:
-    """Attention under any mask of blocks; gradients on CUDA alone."""
+    """Attention under any block mask; gradients on CUDA only."""
     if not pattern.block_masked:
         raise ValueError(f"backend flex cannot run {pattern}: use backend=merged")
     if not q.is_cuda and torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v)):
@@ -32,7 +32,7 @@ def flex(q: Heads, k: Heads, v: Heads, pattern: Pattern, frames: int) -> Heads:
             f"backend flex takes heads of 16 up in float32, float16 or bfloat16, got {q.shape[3]} in {q.dtype}: "
             "use backend=merged or backend=reference"
         )
-    if q.numel() >= 2**31:  # its kernels address keys and values by 32 bits
+    if q.numel() >= 2**31:  # the kernels use 32-bit addresses for keys and values
         raise ValueError(
             f"backend flex addresses fewer than 2^31 numbers, {q.numel()} were given: pass fewer clips at a time, "
             "or use backend=merged"
@@ -43,15 +43,15 @@ def flex(q: Heads, k: Heads, v: Heads, pattern: Pattern, frames: int) -> Heads:
 
 
 @lru_cache(maxsize=16)
-@torch.inference_mode(False)  # a mask first met in validation must still serve training
+@torch.inference_mode(False)  # a mask created in validation is reused in training
 def tiles(pattern: Pattern, frames: int, tokens: int, device: torch.device) -> BlockMask:
-    """Lists of the tiles that are visible in part and whole, found on blocks, never token by token.
+    """Lists of the partly and the fully visible tiles, computed on blocks, never token by token.
 
-    It always carries a true mask_mod: flex_attention reads nothing else when it is not compiled, and one of its
-    kernels takes a mask_mod that hides nothing for the lack of a mask.
+    The result always has a real mask_mod: uncompiled flex_attention reads nothing else, and one of its kernels treats a
+    mask_mod that hides nothing as a missing mask.
     """
     visible, size = block_mask(pattern, frames, tokens, device), tokens // pattern.blocks(tokens)
-    unit = gcd(size, TILE)  # tokens; every block and every tile is a whole number of units
+    unit = gcd(size, TILE)  # tokens; block and tile are whole multiples of a unit
     units = visible.repeat_interleave(size // unit, 0).repeat_interleave(size // unit, 1)
     side = TILE // unit
     missing = -len(units) % side
@@ -64,13 +64,16 @@ def tiles(pattern: Pattern, frames: int, tokens: int, device: torch.device) -> B
 
 
 def _listed(tiles: Bool[Tensor, "q k"]) -> tuple[Tensor, Tensor]:
-    """How many tiles a row has, and their columns first in a list of all columns."""
+    """Number of tiles per row, and a list of all columns with the row's tiles first."""
     columns = tiles.to(torch.uint8).argsort(dim=1, descending=True, stable=True)
     return tiles.sum(1, dtype=torch.int32)[None, None], columns.to(torch.int32)[None, None].contiguous()
 
 
 def _lookup(visible: Bool[Tensor, "q k"], size: int) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
-    """A mask_mod. A lambda, because flex_attention counts arguments and run-time type checks would hide them."""
+    """mask_mod for a visibility table.
+
+    It is a lambda: flex_attention counts arguments, which run-time type checks would hide.
+    """
     return lambda batch, head, query, key: visible[query // size, key // size]
 
 

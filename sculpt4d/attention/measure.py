@@ -1,4 +1,4 @@
-"""What a backend costs and how exact it is on one shape: work to time, extra memory, error on a sample of queries."""
+"""Cost and accuracy of a backend on one shape: the timed work, extra memory, and error on a sample of queries."""
 
 import os
 import sys
@@ -16,7 +16,7 @@ from sculpt4d.attention.operators import HALF
 
 Heads = Float[Tensor, "b h n d"]
 
-SAMPLE = 32  # queries whose output, and whose part of the gradients, is compared
+SAMPLE = 32  # queries whose output and gradient contribution are compared
 
 
 class Inputs(NamedTuple):
@@ -29,14 +29,14 @@ class Inputs(NamedTuple):
 
 
 def inputs(case: AttentionCase) -> Inputs:
-    """One clip of random tokens."""
+    """Random tokens for one clip."""
     shape = (1, case.heads, case.frames * case.tokens, case.width)
     generator = torch.Generator(case.device).manual_seed(0)
     return Inputs(*(torch.randn(shape, generator=generator, device=case.device).to(case.dtype) for _ in range(4)))
 
 
 def work(run: Backend, case: AttentionCase, given: Inputs) -> Callable[[], list[Tensor]]:
-    """Output, and with `gradients` those of queries, keys and values."""
+    """Compute the output and, with `gradients`, the gradients of queries, keys and values."""
 
     def once() -> list[Tensor]:
         leaves = [x.detach().requires_grad_(case.gradients) for x in (given.q, given.k, given.v)]
@@ -47,9 +47,10 @@ def work(run: Backend, case: AttentionCase, given: Inputs) -> Callable[[], list[
 
 
 def error(run: Backend, case: AttentionCase, given: Inputs) -> float:
-    """Largest error of the output of a few queries and of the gradients when they alone have one.
+    """Largest error of the output for a few queries, and of the gradients.
 
-    Absolute in float32 and float64; in half precision the norm of the error over the norm of the result.
+    For the gradients, only these queries have an output gradient. The error is absolute in float32 and float64; in half
+    precision it is the norm of the error over the norm of the result.
     """
     length = case.frames * case.tokens
     rows = torch.randperm(length, generator=torch.Generator().manual_seed(0))[:SAMPLE].sort().values.to(case.device)
@@ -74,7 +75,7 @@ def error(run: Backend, case: AttentionCase, given: Inputs) -> float:
 
 
 def extra_memory(once: Callable[[], object], device: torch.device) -> int | None:
-    """Bytes allocated at the peak beyond those before, results included; None where nobody counts them."""
+    """Peak bytes allocated beyond the initial ones, results included; None if the device does not report them."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         before = torch.cuda.memory_allocated(device)
@@ -97,7 +98,7 @@ def extra_memory(once: Callable[[], object], device: torch.device) -> int | None
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """The profiler's own lines on standard error are lost; they come from C++."""
+    """Suppress the profiler's output on standard error, which comes from C++."""
     sys.stderr.flush()
     saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)

@@ -1,9 +1,9 @@
-"""The default backend: a masked attention as dense attentions over runs of rows, merged exactly by their softmax mass.
+"""Default backend: masked attention as dense attentions over runs of rows, merged exactly by their softmax mass.
 
-`plan` says which runs of rows see which. Partial outputs with masses l combine as out = sum_i exp(l_i - L) out_i,
+`plan` determines which runs of rows see which. Partial outputs with masses l combine as out = sum_i exp(l_i - L) out_i,
 L = logsumexp_i l_i, kept as a running pair in float32. The backward of flash attention needs only the output and mass
-of a whole row, so given the merged ones it returns each piece's share of the gradients. Nothing of size N x N exists.
-For torch.compile and checkpointing the whole is one opaque operator, with its own backward.
+of a whole row. Given the merged ones, it returns each piece's share of the gradients. No N x N tensor is created.
+For torch.compile and checkpointing, the whole is one opaque operator with its own backward.
 """
 
 from collections.abc import Sequence
@@ -20,12 +20,15 @@ from sculpt4d.attention.patterns import Pattern, Structure
 from sculpt4d.attention.plan import Piece, Runs, TileLayout, layouts
 
 Heads = Float[Tensor, "b h n d"]
-Order = tuple[int, ...] | None  # of the units of a sequence; None: frame by frame, as they come
-NOTHING = -1e30  # the mass of no key at all; finite, so that two of them merge into a third instead of NaN
+Order = tuple[int, ...] | None  # order of the units of a sequence; None: unchanged, frame by frame
+NOTHING = -1e30  # mass of an empty key set; finite, so that merging two of them does not give NaN
 
 
 def merged(q: Heads, k: Heads, v: Heads, pattern: Pattern, frames: int) -> Heads:
-    """Attention of a strided, pairwise, packed or same-token pattern; ValueError for what has no such structure."""
+    """Attention of a strided, pairwise, packed or same-token pattern.
+
+    Raises ValueError for patterns without such a structure.
+    """
     structure = pattern.structure(frames)
     if structure is None:
         raise ValueError(
@@ -33,16 +36,16 @@ def merged(q: Heads, k: Heads, v: Heads, pattern: Pattern, frames: int) -> Heads
         )
     if structure.kind == "timelines":
         return _same_token(q, k, v, frames)
-    pattern.blocks(q.shape[2] // frames)  # raises where they do not divide
+    pattern.blocks(q.shape[2] // frames)  # raises unless divisible
     pattern.check(frames)
     k, v = pattern.keys(k, q.shape[2]), pattern.keys(v, q.shape[2])
-    # an operator takes plain types alone
+    # an operator accepts only plain types
     plain = (list(structure.strides), structure.anchor, pattern.block_size, structure.kind, frames)
     return _attention(q, k, v, *plain)[0]
 
 
 def _same_token(q: Heads, k: Heads, v: Heads, frames: int) -> Heads:
-    """Every token's own timeline as a short sequence: a transpose."""
+    """Attend along the timeline of every token, as short sequences: a transpose."""
     lines = [x.unflatten(2, (frames, -1)).transpose(2, 3).flatten(0, 1) for x in (q, k, v)]
     out = F.scaled_dot_product_attention(*lines)
     return out.unflatten(0, q.shape[:2]).transpose(2, 3).reshape(q.shape)
@@ -52,7 +55,7 @@ def _same_token(q: Heads, k: Heads, v: Heads, frames: int) -> Heads:
 def _attention(
     q: Tensor, k: Tensor, v: Tensor, strides: Sequence[int], anchor: bool, block_size: int, kind: str, frames: int
 ) -> tuple[Tensor, Tensor]:
-    """Output and, in float32 at least, softmax mass of every query."""
+    """Output and, in at least float32, softmax mass of every query."""
     planned, size = _planned(tuple(strides), anchor, block_size, kind, frames, q.shape[2])
     run = operator(q.device, q.dtype, q.shape[3])
     order = None
@@ -108,7 +111,7 @@ def _gradients(
             del g, a, b, c, o, m, shares, share
         del rows
     done = []
-    for like in (q, k, v):  # one at a time, for the memory
+    for like in (q, k, v):  # one at a time, to save memory
         done.append(_ordered(sums.pop(0), order, None, size).to(like.dtype).view(like.shape))
     return done[0], done[1], done[2]
 
@@ -139,20 +142,20 @@ _attention.register_autograd(_backward, setup_context=_save)
 def _planned(
     strides: tuple[int, ...], anchor: bool, block_size: int, kind: Any, frames: int, length: int
 ) -> tuple[tuple[TileLayout, ...], int]:
-    """The plan and the rows of one of its units: a block, for packed keys a token."""
+    """The plan, and the rows per unit: of a block, or of a token for packed keys."""
     tokens = length // frames
     size = 1 if kind == "packed" else block_size
     return layouts(Structure(kind, strides, anchor), frames, tokens // size), size
 
 
 def _wide(x: Tensor) -> torch.dtype:
-    """Of sums."""
+    """Dtype for sums."""
     return torch.promote_types(x.dtype, torch.float32)
 
 
 @lru_cache(maxsize=64)
 def _index(old: Order, new: Order, device: torch.device) -> Int[Tensor, " n"] | None:
-    """Where the rows of one order of a sequence are in another; None where they stay."""
+    """Index that reorders the rows of a sequence from one order to another; None if they are equal."""
     if old == new:
         return None
     place = {row: index for index, row in enumerate(old)} if old else range(len(new or ()))
@@ -160,13 +163,13 @@ def _index(old: Order, new: Order, device: torch.device) -> Int[Tensor, " n"] | 
 
 
 def _ordered(x: Tensor, old: Order, new: Order, size: int) -> Tensor:
-    """(b, h, n, d) or (g, n, d), units of `size` rows in the old order, as contiguous (g, n, d) in the new one."""
+    """(b, h, n, d) or (g, n, d), in units of `size` rows, reordered to contiguous (g, n, d)."""
     x, index = x.flatten(0, -3), _index(old, new, x.device)
     return x.contiguous() if index is None else x.unflatten(1, (-1, size)).index_select(1, index).flatten(1, 2)
 
 
 def _runs(x: Tensor, piece: Piece, runs: Runs, size: int) -> Tensor:
-    """The runs of contiguous (g, n, d), as a view (g, classes, frames, rows, d)."""
+    """Runs of contiguous (g, n, d), as a view (g, classes, frames, rows, d)."""
     unit = size * x.shape[2]
     shape = (x.shape[0], piece.classes, piece.frames, runs.length * size, x.shape[2])
     strides = (x.stride(0), runs.class_step * unit, runs.frame_step * unit, x.shape[2], 1)
@@ -174,19 +177,19 @@ def _runs(x: Tensor, piece: Piece, runs: Runs, size: int) -> Tensor:
 
 
 def _fold(x: Tensor, piece: Piece, runs: Runs, size: int) -> Tensor:
-    """The runs as one dimension, (g, classes * frames, rows, d): a view where the steps allow it."""
+    """Runs as one dimension, (g, classes * frames, rows, d); a view if the strides allow it."""
     return _runs(x, piece, runs, size).flatten(1, 2)
 
 
 def _merge(out: Tensor, mass: Tensor, part: Tensor, share: Tensor) -> None:
-    """Merges a partial result into the running one (..., rows, d), (..., rows, 1), in place."""
-    share = share.reshape(mass.shape).contiguous()  # half of the time of a merge otherwise
+    """Merge a partial result into the running one (..., rows, d), (..., rows, 1), in place."""
+    share = share.reshape(mass.shape).contiguous()  # saves half of the time of a merge
     out.lerp_(part.reshape(out.shape).to(out.dtype), torch.sigmoid(share - mass))
     torch.logaddexp(mass, share, out=mass)
 
 
 def _add(total: Tensor, piece: Piece, runs: Runs, size: int, share: Tensor) -> None:
-    """Adds a piece's gradients to the rows they belong to; overlapping windows one frame of them after the other."""
+    """Add a piece's gradients to their rows. Overlapping windows are added one frame after the other."""
     share = share.unflatten(1, (piece.classes, piece.frames))
     step = runs.frame_step if piece.frames > 1 else runs.length
     for offset in range(0, runs.length, step):

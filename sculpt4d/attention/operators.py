@@ -1,8 +1,8 @@
-"""Dense attention that also returns its softmax mass, by the fastest operator of each device, forward and backward.
+"""Dense attention with softmax mass, forward and backward, by the fastest operator of each device.
 
-Queries (g, c, n, d), keys and values (g, c, m, d); the mass (g, c, n) is the log of the sum of the exponentials,
-natural and at least float32. `backward` takes the output and mass of a whole row and returns the share that these keys
-have in the gradients: flash attention's backward does so without asking whether the row had more keys.
+Queries (g, c, n, d), keys and values (g, c, m, d). The mass (g, c, n) is the log of the sum of the exponentials,
+natural and at least float32. `backward` takes the output and mass of a whole row and returns the share of these keys in
+the gradients: flash attention's backward does not depend on whether the row had more keys.
 """
 
 from collections.abc import Callable
@@ -17,15 +17,15 @@ from torch.backends import cuda
 aten = torch.ops.aten
 
 HALF = (torch.float16, torch.bfloat16)
-SHORT_ROWS = 512  # of half precision, which the CPU's backward runs at a third of its float32 speed
-LOGITS = 2**26  # held at once by the plain form
+SHORT_ROWS = 512  # for half precision, where the CPU's backward has a third of its float32 speed
+LOGITS = 2**26  # maximum number held at once by the plain form
 
 Partial = tuple[Tensor, Tensor]
 Gradients = tuple[Tensor, Tensor, Tensor]
 
 
 class Operator(NamedTuple):
-    """One way to compute dense attention; `takes` says whether it can, for a device, a dtype and a head width."""
+    """One implementation of dense attention. `takes`: whether it supports a device, dtype and head width."""
 
     name: str
     takes: Callable[[torch.device, torch.dtype, int], bool]
@@ -35,7 +35,7 @@ class Operator(NamedTuple):
 
 @lru_cache(maxsize=64)
 def operator(device: torch.device, dtype: torch.dtype, width: int) -> Operator:
-    """The first operator of the table that takes these; the plain form, the last, takes everything."""
+    """First operator in the table that supports these. The last one, the plain form, supports everything."""
     return next(each for each in OPERATORS if each.takes(device, dtype, width))
 
 
@@ -78,7 +78,7 @@ def _efficient_forward(q: Tensor, k: Tensor, v: Tensor) -> Partial:
 
 
 def _efficient_backward(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, mass: Tensor) -> Gradients:
-    mass = F.pad(mass, (0, -mass.shape[2] % 32), value=torch.inf)  # the kernel reads whole rows of 32
+    mass = F.pad(mass, (0, -mass.shape[2] % 32), value=torch.inf)  # the kernel reads rows in groups of 32
     wanted = [True, True, True, False]
     return aten._scaled_dot_product_efficient_attention_backward(
         grad, q, k, v, None, out, mass, *_no_dropout(q), 0.0, wanted
@@ -86,7 +86,7 @@ def _efficient_backward(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tens
 
 
 def _no_dropout(q: Tensor) -> tuple[Tensor, Tensor]:
-    """Random state that an operator without dropout asks for and does not read."""
+    """Random state argument that an operator without dropout requires but does not read."""
     state = torch.zeros((), dtype=torch.int64, device=q.device)
     return state, state
 
@@ -118,7 +118,7 @@ def _wide(q: Tensor) -> torch.dtype:
 
 
 def _rows(q: Tensor, k: Tensor) -> int:
-    """Queries whose logits fit."""
+    """Number of queries whose logits fit into the limit."""
     return max(1, LOGITS // (q.shape[0] * q.shape[1] * k.shape[2]))
 
 
@@ -127,7 +127,10 @@ def _on_cpu(device: torch.device, dtype: torch.dtype, width: int) -> bool:
 
 
 def _with_cudnn(device: torch.device, dtype: torch.dtype, width: int) -> bool:
-    """On Hopper and data-centre Blackwell alone: elsewhere flash is as fast, and cuDNN plans every shape for 30 ms."""
+    """Whether to use cuDNN: only on Hopper and data-centre Blackwell.
+
+    Elsewhere flash is as fast, and cuDNN plans every shape for 30 ms.
+    """
     if device.type != "cuda" or dtype not in HALF or torch.cuda.get_device_capability(device)[0] not in (9, 10):
         return False
     return cuda.can_use_cudnn_attention(_example(device, dtype, width))
@@ -146,7 +149,7 @@ def _with_efficient(device: torch.device, dtype: torch.dtype, width: int) -> boo
 
 
 def _example(device: torch.device, dtype: torch.dtype, width: int) -> cuda.SDPAParams:
-    """What PyTorch asks to say whether an operator would run, gradients included."""
+    """Example input that PyTorch needs to report whether an operator would run, gradients included."""
     q, k, v = (torch.empty(1, 1, 128, width, device=device, dtype=dtype, requires_grad=True) for _ in range(3))
     return cuda.SDPAParams(q, k, v, None, 0.0, False, False)
 

@@ -26,7 +26,7 @@ class Structure(NamedTuple):
 
     kind: Literal["timelines", "strided", "packed", "pairwise"]
     strides: tuple[int, ...] = ()
-    anchor: bool = False  # frame 0 is visible as a whole
+    anchor: bool = False  # frame 0 is fully visible
 
     def stride(self, distance: int) -> int:
         """Stride between two frames `distance` apart; the last one holds for all farther frames."""
@@ -41,8 +41,8 @@ class Structure(NamedTuple):
 class Pattern:
     """Base class of all patterns. Subclasses are frozen dataclasses; only `mask` has no default.
 
-    Patterns that depend on the clip override `for_clips`. Patterns whose visible pairs are not given by `mask` over
-    blocks of equal tokens alone set `block_masked` to False. With `joins_images` the temporal layers project the image
+    Patterns that depend on the clip override `for_clips`. `block_masked` is False for patterns whose visible pairs are
+    not fully given by `mask` over blocks of equal tokens. With `joins_images` the temporal layers project the image
     tokens of the clip and append them to the keys.
     """
 
@@ -157,13 +157,13 @@ class StridedPattern(Pattern):
         return visible | (frame == 0) if self.anchor else visible
 
     def hides_nothing(self, frames: int, tokens: int) -> bool:
-        """Decided from the strides: the mask of a long clip would be the largest tensor of all."""
+        """Decide from the strides, since the mask of a long clip would be the largest tensor of all."""
         blocks = self.blocks(tokens)
         alone = self.anchor and frames == 1
         return alone or all(min(self.stride(distance), blocks) == 1 for distance in range(frames))
 
     def structure(self, frames: int) -> Structure:
-        """The strides themselves."""
+        """Strides by frame distance."""
         return Structure("strided", tuple(self.strides), self.anchor)
 
 
@@ -183,7 +183,7 @@ class SameTokenPattern(Pattern):
         return 1 / blocks
 
     def hides_nothing(self, frames: int, tokens: int) -> bool:
-        """Never."""
+        """Whether every query sees every key: never."""
         return False
 
     def visible(self, queries: Int[Tensor, " r"], frames: int, tokens: int) -> Bool[Tensor, "r k"]:
@@ -233,7 +233,7 @@ class RadialPattern(Pattern):
 
 @dataclass(frozen=True)
 class PackedPattern(Pattern):
-    """Far frames are blurred instead of thinned: keys and values are averages over p tokens (after FramePack).
+    """Far frames are averaged instead of thinned: keys and values are averages over p tokens (after FramePack).
 
     Frame i sees frame j through averages of p = strides[min(|i - j|, len(strides) - 1)] tokens, and the anchor frame
     without averaging. The keys form a pyramid with one level for each p in `levels`, finest first, each level frame by
@@ -302,7 +302,7 @@ class JointPattern(Pattern):
 
     Every latent token sees every latent token and every image token of its clip; there are no blocks. Keys are all
     latents, frame by frame, then all image tokens, frame by frame. `images` is False for a clip without image tokens,
-    the unconditional half of guidance: it sees the latents alone. In ShapeGen4D every block updates a stream of image
+    the unconditional half of guidance: it sees only the latents. In ShapeGen4D every block updates a stream of image
     tokens; our base has cross-attention instead, so every layer sees the same image tokens, those of the encoder.
     """
 
@@ -321,11 +321,11 @@ class JointPattern(Pattern):
         return torch.ones(frames * blocks, frames * blocks, dtype=torch.bool)
 
     def density(self, frames: int, blocks: int) -> float:
-        """1: all pairs of latents. Pairs with image tokens come on top."""
+        """Density 1: all pairs of latents. Pairs with image tokens are additional."""
         return 1.0
 
     def hides_nothing(self, frames: int, tokens: int) -> bool:
-        """Always."""
+        """Whether every query sees every key: always."""
         return True
 
     def keys(self, heads: Float[Tensor, "b h n d"], latents: int) -> Float[Tensor, "b h m d"]:
@@ -333,7 +333,7 @@ class JointPattern(Pattern):
         return heads if self.images else heads[:, :, :latents]
 
     def for_clips(self, context: Float[Tensor, "b t s x"] | None) -> ClipPatterns:
-        """Clips whose context is zero, which is how training drops it, see no image tokens."""
+        """Clips whose context is zero, as dropped in training, see no image tokens."""
         if context is None:
             return ClipPatterns((), self.blind)
         told = context.flatten(1).any(dim=1).tolist()

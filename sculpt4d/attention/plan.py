@@ -1,13 +1,17 @@
-"""A masked attention as a handful of dense ones: which runs of rows attend to which, as plain numbers.
+"""Plan of the merged backend: a masked attention as a few dense attentions between runs of rows.
 
-Frames at one distance share one stride s, and blocks u = v (mod s) form classes that attend among themselves without a
-mask. Neighbours at stride 1 are one dense window of frames, the anchor one call for all frames that do not neighbour
-it, a distance at stride s as many dense attentions as frame pairs times classes, and the distances beyond the last
-stride a staircase of (query frame, key frame) pairs cut into rectangles. So that classes are runs of rows, blocks are
-put in another order first: one order of a frame serves every stride of a divisor chain (1 | 2 | 4 | ... | N_B), and the
-strides outside the chain, as well as the staircase, have a layout of their own, class by class. Whatever the strides,
-block count and number of frames, every visible pair of blocks is visited once and no other. Strides that differ from
-one pair of frames to the next have a layout each, in which runs of key frames at one stride are dense.
+Frames at one distance share one stride s. Blocks u = v (mod s) form classes that attend among themselves without a
+mask.
+
+- Neighbours at stride 1 are one dense window of frames.
+- The anchor is one call for all frames that do not neighbour it.
+- A distance at stride s is as many dense attentions as frame pairs times classes.
+- The distances beyond the last stride are a staircase of (query frame, key frame) pairs, cut into rectangles.
+
+Blocks are reordered first, so that classes are runs of rows. One order of a frame serves all strides of a divisor chain
+(1 | 2 | 4 | ... | N_B). Strides outside the chain, and the staircase, have a separate layout, class by class. For any
+strides, block count and number of frames, every visible pair of blocks is visited once, and no other pair.
+Strides that differ between pairs of frames have one layout each, in which runs of key frames at one stride are dense.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,12 +21,12 @@ from typing import NamedTuple
 
 from sculpt4d.attention.patterns import Pattern, Structure
 
-PARTS = 4  # pieces that the frames of one distance make at least, which bounds the memory of their gradients
-STAIRS = 3  # distances at the last stride from which on a staircase repays the copy into a layout of its own
+PARTS = 4  # minimum number of pieces per distance, which bounds the memory of their gradients
+STAIRS = 3  # distances at the last stride from which a staircase is worth the copy into a separate layout
 
 
 class Runs(NamedTuple):
-    """Runs of `length` rows; the run of class c and frame f begins at row start + c * class_step + f * frame_step."""
+    """Runs of `length` rows. The run of class c and frame f begins at row start + c * class_step + f * frame_step."""
 
     start: int
     class_step: int
@@ -31,7 +35,7 @@ class Runs(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """classes * frames dense attentions: every run of queries sees the run of keys with its class and frame."""
+    """classes * frames dense attentions: every run of queries sees the run of keys of its class and frame."""
 
     classes: int
     frames: int
@@ -40,14 +44,17 @@ class Piece(NamedTuple):
 
 
 class TileLayout(NamedTuple):
-    """Pieces over rows in another order: row r is row order[r] of the sequence (None: as it is)."""
+    """Pieces over reordered rows: row r is row order[r] of the sequence (None: unchanged)."""
 
     order: tuple[int, ...] | None
     pieces: tuple[Piece, ...]
 
 
 class Tile(NamedTuple):
-    """Query frames [query, query + queries) see key frames [key, key + keys), `repeats` times, each a frame further."""
+    """Query frames [query, query + queries) see key frames [key, key + keys).
+
+    Repeated `repeats` times, each one frame later.
+    """
 
     repeats: int
     query: int
@@ -57,7 +64,7 @@ class Tile(NamedTuple):
 
 
 class Band(NamedTuple):
-    """Frames at near <= |i - j| < far attend at one stride."""
+    """Frames at near <= |i - j| < far, which attend at one stride."""
 
     near: int
     far: int
@@ -65,7 +72,7 @@ class Band(NamedTuple):
 
 
 def plan(pattern: Pattern, frames: int, blocks: int) -> tuple[TileLayout, ...]:
-    """Layouts of a pattern that has a structure, for `frames` frames of `blocks` blocks; see `layouts`."""
+    """Layouts of a pattern with a structure, for `frames` frames of `blocks` blocks; see `layouts`."""
     structure = pattern.structure(frames)
     if structure is None:
         raise ValueError(f"{pattern} has no structure to plan: its mask is arbitrary")
@@ -74,9 +81,10 @@ def plan(pattern: Pattern, frames: int, blocks: int) -> tuple[TileLayout, ...]:
 
 @lru_cache(maxsize=256)
 def layouts(structure: Structure, frames: int, blocks: int) -> tuple[TileLayout, ...]:
-    """Layouts whose pieces are the mask of `frames` frames of `blocks` blocks; rows are blocks.
+    """Layouts whose pieces form the mask of `frames` frames of `blocks` blocks; rows are blocks.
 
-    For a packed structure rows are tokens, `blocks` are the tokens of a frame, and keys are the pyramid of averages.
+    For a packed structure, rows are tokens, `blocks` is the number of tokens per frame, and keys are the pyramid of
+    averages.
     """
     if structure.kind == "packed":
         return (TileLayout(None, tuple(_packed(structure, frames, blocks))),)
@@ -105,9 +113,9 @@ def _bands(strides: Sequence[int]) -> list[Band]:
 
 
 def _common(structure: Structure, frames: int, blocks: int, bands: Sequence[Band], chain: Sequence[int]) -> TileLayout:
-    """The anchor, and all strides of a divisor chain in the one order of a frame that makes their classes runs.
+    """Pieces of the anchor and of all strides of a divisor chain, in the one frame order that makes their classes runs.
 
-    Blocks are sorted by their residues, coarsest first (digit reversal): class c of stride s is then the c-th of s
+    Blocks are sorted by their residues, coarsest first (digit reversal). Class c of stride s is then the c-th of s
     equal parts of the frame.
     """
     pieces = [_whole(tile, blocks) for tile in _anchored(structure.anchor, frames, bands)]
@@ -126,7 +134,7 @@ def _common(structure: Structure, frames: int, blocks: int, bands: Sequence[Band
 
 
 def _by_class(stride: int, frames: int, blocks: int, pairs: Sequence[Tile]) -> TileLayout:
-    """One stride, class by class, inside a class frame by frame; the first blocks % s classes are one block longer."""
+    """Layout of one stride: class by class, then frame by frame. The first blocks % s classes are one block longer."""
     pieces = []
     short, longer = divmod(blocks, stride)
     for classes, start, length in ((longer, 0, short + 1), (stride - longer, longer * frames * (short + 1), short)):
@@ -140,7 +148,7 @@ def _by_class(stride: int, frames: int, blocks: int, pairs: Sequence[Tile]) -> T
 
 
 def _pairwise(strides: Sequence[Sequence[int]], frames: int, blocks: int) -> Iterator[TileLayout]:
-    """A layout for every stride between frames."""
+    """One layout for every stride between frames."""
     table = [[min(stride, blocks) for stride in row] for row in strides]
     for stride in sorted({stride for row in table for stride in row}):
         pairs = tuple(cover(table, stride))
@@ -151,7 +159,7 @@ def _pairwise(strides: Sequence[Sequence[int]], frames: int, blocks: int) -> Ite
 
 
 def _packed(structure: Structure, frames: int, tokens: int) -> Iterator[Piece]:
-    """Every distance sees whole frames of one level; the levels follow each other, each frame by frame."""
+    """Every distance sees whole frames of one level. Levels follow each other, each frame by frame."""
     bands = _bands([structure.stride(distance) for distance in range(frames)])
     for tile in _anchored(structure.anchor, frames, bands):
         yield _whole(tile, tokens)
@@ -174,7 +182,7 @@ def _whole(tile: Tile, rows: int) -> Piece:
 
 
 def _anchored(anchor: bool, frames: int, bands: Sequence[Band]) -> Iterator[Tile]:
-    """Whole frames seen whole: the anchor, and every band of stride 1. Windows that hold frame 0 bring it along."""
+    """Fully visible frames: the anchor, and every band of stride 1. Windows that contain frame 0 include it."""
     near = 0
     for band in bands:
         if band.stride == 1:
@@ -204,7 +212,7 @@ def tiles(near: int, far: int, first: int, frames: int) -> Iterator[Tile]:
 
 
 def _slices(near: int, far: int, first: int, frames: int) -> Iterator[Tile]:
-    """The distances of a band, back in time and then forth, as key frames side by side."""
+    """Distances of a band, backward then forward in time, as adjacent key frames."""
     width = far - near
     for frame in range(first + near, min(first + far - 1, frames)):
         yield Tile(1, frame, 1, first, frame - near + 1 - first)
@@ -215,14 +223,14 @@ def _slices(near: int, far: int, first: int, frames: int) -> Iterator[Tile]:
 
 
 def _parts(tile: Tile, frames: int) -> Iterator[Tile]:
-    """A tile in parts of few frames, fewer where windows overlap; nothing for no repeats."""
+    """Split a tile into parts of few frames, fewer if windows overlap; empty if there are no repeats."""
     most = max(PARTS, frames // PARTS) // min(tile.keys, 2)
     for done in range(0, tile.repeats, most):
         yield tile._replace(repeats=min(most, tile.repeats - done), query=tile.query + done, key=tile.key + done)
 
 
 def _stairs(first: int, gap: int, frames: int) -> Iterator[Tile]:
-    """Pairs of frames with i - j >= gap and j >= first: the largest rectangle, then the two staircases it leaves."""
+    """Pairs of frames with i - j >= gap and j >= first: the largest rectangle, then the two remaining staircases."""
     begin = first + gap
     if begin < frames:
         middle = (begin + frames) // 2
@@ -234,7 +242,8 @@ def _stairs(first: int, gap: int, frames: int) -> Iterator[Tile]:
 def cover(table: Sequence[Sequence[int]], stride: int) -> Iterator[Tile]:
     """Every pair of frames at this stride, once, as runs of key frames.
 
-    Query frames in a row that share a run are one tile; runs that move along with the query frame are repeats of one.
+    Consecutive query frames with the same run form one tile. Runs that move with the query frame are repeats of one
+    tile.
     """
     runs = [
         Tile(1, query, 1, columns[0], len(columns))
@@ -253,7 +262,7 @@ def cover(table: Sequence[Sequence[int]], stride: int) -> Iterator[Tile]:
 
 
 def _chains(runs: Iterable[Tile], alike: Callable[[Tile], tuple[int, int]]) -> Iterator[list[Tile]]:
-    """Runs of query frames in a row that are alike."""
+    """Runs of consecutive, equal query frames."""
     found = sorted(runs, key=lambda run: (alike(run), run.query))
     for _, chain in groupby(enumerate(found), key=lambda entry: (alike(entry[1]), entry[1].query - entry[0])):
         yield [run for _, run in chain]

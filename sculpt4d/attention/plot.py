@@ -1,4 +1,4 @@
-"""Time against frames as a picture: dense attention, the chosen backend, and the limit its density sets."""
+"""Plot of time against number of frames: dense attention, the selected backend, and the limit set by its density."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ Point = tuple[float, float]
 
 
 def curves(reports: Mapping[int, Mapping[str, Any]]) -> dict[str, list[Point]]:
-    """(frames, seconds) of dense attention, of the chosen backend (or the fastest shown), and density times dense."""
+    """(frames, seconds) of dense attention, of the selected backend (or the fastest shown), and density times dense."""
     found: dict[str, list[Point]] = {name: [] for name in COLOURS}
     for count, report in sorted(reports.items()):
         frames = float(count)
@@ -27,7 +27,7 @@ def curves(reports: Mapping[int, Mapping[str, Any]]) -> dict[str, list[Point]]:
 
 
 def draw(path: Path, reports: Mapping[int, Mapping[str, Any]], title: str) -> None:
-    """Both axes are logarithmic; every curve carries its name at its last point."""
+    """Draw the curves on logarithmic axes, each labelled at its last point."""
     lines = curves(reports)
     frames, seconds = ([point[axis] for points in lines.values() for point in points] for axis in (0, 1))
     bottom, top = math.floor(math.log10(min(seconds))), math.ceil(math.log10(max(seconds)))  # powers of ten
@@ -51,7 +51,7 @@ def draw(path: Path, reports: Mapping[int, Mapping[str, Any]], title: str) -> No
     for name, points in lines.items():
         _line(pen, [place(point) for point in points], COLOURS[name])
     lowest = 0.0
-    for name, points in sorted(lines.items(), key=lambda line: place(line[1][-1])[1]):  # names never overlap
+    for name, points in sorted(lines.items(), key=lambda line: place(line[1][-1])[1]):  # prevents overlapping labels
         x, y = place(points[-1])
         lowest = max(y, lowest + LINE)
         pen.text((x + 12, lowest), name, COLOURS[name], font, anchor="lm")

@@ -1,4 +1,4 @@
-"""Masked attention written plainly: exact for every pattern, dtype and device, and the judge of all other backends."""
+"""Reference backend: plain masked attention, exact for every pattern, dtype and device. Verifies all other backends."""
 
 from functools import lru_cache
 from operator import index
@@ -15,14 +15,14 @@ Keys = Float[Tensor, "b h m d"]
 
 
 def reference(q: Heads, k: Keys, v: Keys, pattern: Pattern, frames: int) -> Heads:
-    """PyTorch's attention under a boolean mask of (t*p)^2; without one where the pattern hides nothing."""
+    """PyTorch's attention under a boolean mask of (t*p)^2; without a mask if the pattern hides nothing."""
     k, v = pattern.keys(k, q.shape[2]), pattern.keys(v, q.shape[2])
-    tokens = index(q.shape[2]) // index(frames)  # under torch.compile the mask is a constant for the sizes at hand
+    tokens = index(q.shape[2]) // index(frames)  # under torch.compile the mask is a constant for the current sizes
     return F.scaled_dot_product_attention(q, k, v, attn_mask=token_mask(pattern, index(frames), tokens, q.device))
 
 
 def token_mask(pattern: Pattern, frames: int, tokens: int, device: torch.device) -> Bool[Tensor, "q k"] | None:
-    """Which key every query sees, token by token; None where every query sees every key."""
+    """Visible keys of every query, token by token; None if every query sees every key."""
     return _token_mask(pattern, frames, tokens, device)
 
 
@@ -31,7 +31,7 @@ token_mask._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 @lru_cache(maxsize=8)
-@torch.inference_mode(False)  # a mask first met in validation must still serve training
+@torch.inference_mode(False)  # a mask created in validation is reused in training
 def _token_mask(pattern: Pattern, frames: int, tokens: int, device: torch.device) -> Bool[Tensor, "q k"] | None:
     if pattern.hides_nothing(frames, tokens):
         return None
@@ -43,7 +43,7 @@ def _token_mask(pattern: Pattern, frames: int, tokens: int, device: torch.device
 @lru_cache(maxsize=16)
 @torch.inference_mode(False)
 def block_mask(pattern: Pattern, frames: int, tokens: int, device: torch.device) -> Bool[Tensor, "q k"]:
-    """The pattern's mask of blocks; ValueError when it leaves queries without keys, whose attention is undefined."""
+    """Block mask of the pattern. Raises ValueError if it leaves queries without keys, whose attention is undefined."""
     units = pattern.units(tokens)
     mask = pattern.mask(frames, units)
     blind = (~mask.any(1)).nonzero().flatten()

@@ -1,8 +1,8 @@
-"""Rotary embedding of the frame index: the only thing that tells temporal attention the order of the frames.
+"""Rotary embedding of the frame index, the only source of frame order in temporal attention.
 
-Dimension m of a head turns together with dimension m + d/2 by the angle i * base^(-2m/d), i being the frame (RoFormer,
-arXiv 2104.09864, frames in place of words), so logits depend on i - j alone. Always computed in float32: bfloat16 has
-no room for angles.
+Dimension m of a head is rotated together with dimension m + d/2 by the angle i * base^(-2m/d), i being the frame
+(RoFormer, arXiv 2104.09864, with frames instead of words). So logits depend on i - j only. Always computed in float32:
+bfloat16 is too coarse for angles.
 """
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def angles(positions: Float[Tensor, " t"], width: int, base: float = 10000.0) -> Float[Tensor, "t half"]:
-    """Angles in radians, float32, of the `width / 2` pairs of a head at every position (frames, fractions allowed)."""
+    """Angles in radians, float32, of the `width / 2` pairs of a head at every position (frames; fractions allowed)."""
     if width % 2:
         raise ValueError(
             f"a head of {width} dimensions has no pairs to rotate: set model width and heads to an even head width"
@@ -23,7 +23,7 @@ def angles(positions: Float[Tensor, " t"], width: int, base: float = 10000.0) ->
 def rotate(
     heads: Float[Tensor, "b h t p d"], positions: Float[Tensor, " t"] | None = None, base: float = 10000.0
 ) -> Float[Tensor, "b h t p d"]:
-    """Queries or keys turned by their frame. `positions` are the frames' indices, 0, 1, 2, ... when left out."""
+    """Rotate queries or keys by their frame. `positions`: frame indices, by default 0, 1, 2, ..."""
     frames, _, width = heads.shape[-3:]
     if positions is None:
         positions = torch.arange(frames, dtype=torch.float32, device=heads.device)

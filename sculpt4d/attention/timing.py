@@ -1,4 +1,4 @@
-"""What a computation costs: seconds by a clock that other processes do not move, candidates in turns."""
+"""Timing of computations: process time, insensitive to other processes, with candidates measured in turns."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -8,7 +8,7 @@ import torch
 
 
 def seconds(run: Callable[[], object], device: torch.device) -> float:
-    """Process time on the CPU, which a busy machine stretches little; elsewhere wall time of the finished work."""
+    """Process time on the CPU, which a busy machine affects little; elsewhere wall time until the work is finished."""
     if device.type == "cpu":
         start = time.process_time()
         run()
@@ -21,7 +21,7 @@ def seconds(run: Callable[[], object], device: torch.device) -> float:
 
 
 def rounds(runs: Mapping[str, Callable[[], object]], count: int, device: torch.device) -> Iterator[tuple[str, float]]:
-    """`count` times every candidate after the other, after a first time that does not count."""
+    """Time all candidates in turn, `count` times, after one warm-up round."""
     for run in runs.values():
         run()
     for _ in range(count):
@@ -30,7 +30,7 @@ def rounds(runs: Mapping[str, Callable[[], object]], count: int, device: torch.d
 
 
 def medians(times: Iterable[tuple[str, float]]) -> dict[str, float]:
-    """Median seconds of each candidate."""
+    """Median time of each candidate in seconds."""
     found: dict[str, list[float]] = {}
     for name, taken in times:
         found.setdefault(name, []).append(taken)

@@ -31,7 +31,7 @@ hf://owner/repository[/folder][@revision]."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line; errors that a person can mend end with one line and status 1."""
+    """Run the command line. A user error ends with one line and status 1."""
     parser = argparse.ArgumentParser("python -m sculpt4d.checkpoints", description=__doc__, epilog=EPILOG)
     commands = parser.add_subparsers(dest="command", required=True)
     inspect = commands.add_parser("inspect", help="what a file is, its sizes, what would and would not load")
@@ -61,12 +61,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def models() -> list[str]:
-    """The configured model sizes, largest first."""
+    """Names of the configured models, largest first."""
     return ["hunyuan3d21", *sorted(path.stem for path in (CONF / "model").glob("*.yaml") if path.stem != "hunyuan3d21")]
 
 
 def empty_model(name: str, attention: str) -> tuple[dict[str, nn.Module], Any]:
-    """The networks of conf/model/NAME.yaml without memory, by part, and the pattern of their temporal layers."""
+    """Networks of conf/model/NAME.yaml without memory, by part, and the pattern of their temporal layers."""
     if not (CONF / "attention" / f"{attention}.yaml").is_file():
         raise ValueError(f"--attention {attention} is not one of {', '.join(_stems('attention'))}")
     groups = {"model": name, "attention": attention}
@@ -87,7 +87,7 @@ def _stems(group: str) -> list[str]:
 
 
 def part_names(module: nn.Module, part: str) -> tuple[str, ...]:
-    """Tensors of `module` that belong to the part: a denoiser is a base and its temporal layers."""
+    """Tensor names of a part of `module`: a denoiser consists of a base and its temporal layers."""
     names = tuple(module.state_dict())
     return (
         names if part in ("vae", "conditioner") else tuple(n for n in names if is_temporal(n) == (part == "temporal"))
@@ -95,7 +95,7 @@ def part_names(module: nn.Module, part: str) -> tuple[str, ...]:
 
 
 def report(checkpoint: Checkpoint, names: Sequence[str], attention: str, table: Path) -> Iterator[str]:
-    """Lines for a person."""
+    """Lines of a readable report."""
     stored = [tensor for part in checkpoint.layout.parts.values() for tensor in part.tensors.values()]
     size = sum(file.stat().st_size for file in {tensor.file for tensor in stored} | set(checkpoint.files))
     yield f"{checkpoint.location}: {checkpoint.kind}, {_count(len(stored), 'tensor')}, {size / 1e9:.3f} GB on disk"
@@ -131,7 +131,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def _fits(checkpoint: Checkpoint, name: str, attention: str, table: Path, brief: bool) -> Iterator[str]:
-    """What of it loads into a model, and why the rest does not; `brief` leaves a model that takes nothing at a line."""
+    """Which parts load into a model, and why others do not. `brief`: one line for a model into which nothing loads."""
     modules, _ = empty_model(name, attention)
     parts = checkpoint.layout.parts
     problems = {part: problem for part in parts if (problem := _problem(checkpoint, modules, part, table))}
@@ -146,7 +146,7 @@ def _fits(checkpoint: Checkpoint, name: str, attention: str, table: Path, brief:
 
 
 def _problem(checkpoint: Checkpoint, modules: Mapping[str, nn.Module], part: str, table: Path) -> str | None:
-    """Why the part would not load; None when it would."""
+    """Reason why the part would not load; None if it would."""
     module = modules[part]
     try:
         transfers(module, part_names(module, part), checkpoint.layout.parts[part], part, table)
@@ -156,7 +156,7 @@ def _problem(checkpoint: Checkpoint, modules: Mapping[str, nn.Module], part: str
 
 
 def convert_checkpoint(checkpoint: Checkpoint, chosen: argparse.Namespace) -> None:
-    """Writes the parts that are there: a file a stage, or one file under the reference's names."""
+    """Write the available parts: one file per stage, or one file with the reference's names."""
     refuse_unknown(checkpoint)
     modules, pattern = empty_model(chosen.model, chosen.attention)
     parts = [part for part in PARTS if part in checkpoint.layout.parts]

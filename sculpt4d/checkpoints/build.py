@@ -1,4 +1,4 @@
-"""A configuration to networks with their weights, whoever made the weights."""
+"""Build the networks of a configuration and load their weights, from any source."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,14 +23,14 @@ from sculpt4d.model.vae import ShapeVAE
 
 log = logging.getLogger(__name__)
 
-RANDOM = "random"  # in place of a path: weights as initialised
+RANDOM = "random"  # used instead of a path: keep the initial weights
 STAGE = {"vae": "vae", "conditioner": "base", "denoiser": "base", "temporal": "temporal"}
 Progress = Callable[[str, int, int], None]  # phase, done, total
-Sources = Mapping[str, tuple[Checkpoint, WeightPart] | None]  # None: as initialised
+Sources = Mapping[str, tuple[Checkpoint, WeightPart] | None]  # None: initial weights
 
 
 class Bundle(nn.Module):
-    """Conditioner and denoiser under the names that weight files use."""
+    """Conditioner and denoiser, with the names used in weight files."""
 
     def __init__(self, conditioner: nn.Module, denoiser: Denoiser) -> None:
         super().__init__()
@@ -48,11 +48,11 @@ def temporal_names(bundle: nn.Module) -> tuple[str, ...]:
 
 
 def find_weights(cfg: DictConfig, wanted: Sequence[str] = PARTS, trained: Sequence[str] = ()) -> Sources:
-    """Where the weights of every wanted part come from.
+    """Find the source of the weights of every wanted part.
 
-    Parts in `trained` begin from `cfg.start`, or as initialised when that is null. The others come from the first entry
-    of `cfg.checkpoint` (a path, an hf:// address, a list of them, or "random") that holds them, else from the model's
-    own files. Raises ValueError when a part is nowhere, temporal layers excepted: they start as zeros.
+    Parts in `trained` start from `cfg.start`, or from initial weights if it is null. Other parts come from the first
+    entry of `cfg.checkpoint` (a path, an hf:// address, a list of them, or "random") that holds them, else from the
+    model's own files. Raises ValueError if a part is not found, except temporal layers, which then start as zeros.
     """
     opened: dict[str, Checkpoint] = {}
 
@@ -90,7 +90,7 @@ def _nowhere(cfg: DictConfig, part: str, opened: Mapping[str, Checkpoint]) -> st
 def build_vae(
     cfg: DictConfig, sources: Sources, dtype: torch.dtype = torch.float32, progress: Progress | None = None
 ) -> ShapeVAE:
-    """The autoencoder with its weights, in `dtype`, on the CPU."""
+    """Build the autoencoder with its weights, in `dtype`, on the CPU."""
     with _construction(sources["vae"], dtype):
         vae: ShapeVAE = instantiate(cfg.model.vae)
     _fill(vae, [_plan(cfg, vae, sources, "vae", tuple(vae.state_dict()))], progress)
@@ -104,14 +104,14 @@ def build_denoiser(
     dtype: torch.dtype = torch.float32,
     progress: Progress | None = None,
 ) -> Bundle:
-    """Conditioner and denoiser, with temporal layers or as the 3D base, in `dtype`, on the CPU."""
+    """Build conditioner and denoiser, with temporal layers or as the 3D base, in `dtype`, on the CPU."""
     pattern = instantiate(cfg.attention) if temporal else None
     with _construction(sources["conditioner"], dtype):
         conditioner = instantiate(cfg.model.conditioner)
     with _construction(sources["denoiser"], dtype):
-        # partial, as Hydra would turn a pattern among its keywords into a config
+        # partial, since Hydra would convert a pattern argument to a config
         denoiser: Denoiser = instantiate(cfg.model.denoiser, _partial_=True)(pattern=pattern, backend=cfg.backend)
-    # all of it is checked before the first byte is read
+    # all parts are checked before any tensor is read
     pictures = _plan(cfg, conditioner, sources, "conditioner", tuple(conditioner.state_dict()))
     plans = [_plan(cfg, denoiser, sources, "denoiser", base_names(denoiser))]
     if temporal:
@@ -125,7 +125,7 @@ def build_denoiser(
 
 @contextmanager
 def _construction(source: tuple[Checkpoint, WeightPart] | None, dtype: torch.dtype) -> Iterator[None]:
-    """Modules made inside have their final type, and no memory when a checkpoint will fill them."""
+    """Context manager: modules get their final dtype, and no memory if a checkpoint will fill them."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
@@ -136,7 +136,7 @@ def _construction(source: tuple[Checkpoint, WeightPart] | None, dtype: torch.dty
 
 
 class _Plan(NamedTuple):
-    """A part that will be read: None in place of transfers leaves it as initialised."""
+    """Transfers for a part; None keeps the initial weights."""
 
     part: str
     location: str
@@ -151,8 +151,10 @@ def _plan(
     names: Sequence[str],
     pattern: Pattern | None = None,
 ) -> _Plan:
-    """How the tensors `names` of `module` are read. ValueError unless they fit and were trained for the configured
-    model, stage and, in temporal layers, `pattern`.
+    """Plan how the tensors `names` of `module` are read.
+
+    Raises ValueError unless they fit and were trained for the configured model, stage and, in temporal layers,
+    `pattern`.
     """
     source = sources[part]
     if source is None:
@@ -173,7 +175,7 @@ def _plan(
 
 
 def _fill(module: nn.Module, plans: Sequence[_Plan], progress: Progress | None) -> None:
-    """Memory for a module that has none, then the values of its parts."""
+    """Allocate memory for a module that has none, then load its parts."""
     if any(tensor.is_meta for tensor in module.state_dict().values()):
         module.to_empty(device="cpu")
     for part, location, planned in plans:
@@ -194,7 +196,7 @@ def _fill(module: nn.Module, plans: Sequence[_Plan], progress: Progress | None) 
 
 
 def _agree(told: str, part: WeightPart, expected: Mapping[str, Any]) -> None:
-    """Raises ValueError when our own file says that it was trained with something else."""
+    """Raise ValueError if our own file was trained with another configuration."""
     description = part.description
     if description is None:
         return

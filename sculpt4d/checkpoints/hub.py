@@ -1,6 +1,6 @@
-"""Weights named hf://owner/repository[/folder-or-file][@revision] as a path in the hub's cache on this machine.
+"""Hub weights: resolve hf://owner/repository[/folder-or-file][@revision] to a path in the local hub cache.
 
-Nothing of a repository is fetched before a message said what it is, how large, and under which licence.
+Before a download starts, a message gives the repository, its size and its licence.
 """
 
 import errno
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-import huggingface_hub  # imports its parts when they are first asked for: 5 ms here, 0.3 s below
+import huggingface_hub  # imports its submodules lazily: 5 ms here, 0.3 s below
 from huggingface_hub import constants
 
 log = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ SHAPE = "hf://owner/repository[/folder-or-file][@revision]"
 LOCATION = re.compile(r"hf://([\w.-]+/[\w.-]+)((?:/[^@\\]*)?)(?:@([\w.+-]+(?:/[\w.+-]+)*))?", re.ASCII)
 COMMIT = re.compile(r"[0-9a-f]{40}")
 WEIGHTS = (".safetensors", ".bin", ".ckpt", ".pt")
-ENDINGS = (*WEIGHTS, ".json", ".yaml")  # what is fetched: weights and configurations, never code
+ENDINGS = (*WEIGHTS, ".json", ".yaml")  # files to download: weights and configurations, never code
 TENCENT = (
     "Tencent's community licence of Hunyuan3D-2.1, which grants nothing in the European Union, the United Kingdom and "
     "South Korea and restricts uses elsewhere"
@@ -28,7 +28,7 @@ TENCENT = (
 
 
 class Known(NamedTuple):
-    """What a repository's bare name stands for: a folder of it, or the `files` at its root; and its licence."""
+    """Default content of a known repository: a folder or the `files` at its root, and the licence."""
 
     licence: str
     folder: str = ""
@@ -42,7 +42,7 @@ KNOWN = {
         folder="blockmask_bf16",
     ),
     "facebook/dinov2-large": Known("Apache-2.0", files=("config.json", "model.safetensors")),  # 1.2 GB
-    # judges of pictures (docs/appearance.md)
+    # image metrics (docs/appearance.md)
     "timm/vgg16.tv_in1k": Known("BSD-3-Clause", files=("model.safetensors",)),  # 0.6 GB
     "openai/clip-vit-base-patch32": Known(  # 0.6 GB
         "MIT for OpenAI's code, the card names none for the weights", files=("config.json", "pytorch_model.bin")
@@ -51,7 +51,7 @@ KNOWN = {
 
 
 class Wanted(NamedTuple):
-    """A parsed location: what of which repository. `files`, where given, are exactly what is fetched."""
+    """Parsed location in a repository. `files`, if given, are exactly the files to download."""
 
     repository: str
     path: str
@@ -60,7 +60,7 @@ class Wanted(NamedTuple):
 
     @property
     def patterns(self) -> list[str]:
-        """Globs over the repository's file names; `*` crosses folders."""
+        """Glob patterns over the repository's file names; `*` also matches slashes."""
         if self.files:
             return list(self.files)
         exact = re.sub(r"([*?[])", r"[\1]", self.path)
@@ -77,15 +77,15 @@ class Wanted(NamedTuple):
 
 
 def is_hub(location: str) -> bool:
-    """Whether `location` names a repository of the hub rather than a local path."""
+    """Whether `location` names a hub repository rather than a local path."""
     return location.startswith(SCHEME)
 
 
 def resolve(location: str, offline: bool = False) -> Path:
-    """Folder or file in the cache (HF_HUB_CACHE, HF_HOME) that `location` names, fetched where it is not there yet.
+    """Folder or file in the cache (HF_HUB_CACHE, HF_HOME) for `location`, downloaded if missing.
 
-    A known repository without a sub-path means the folder of its weights. `offline`, or HF_HUB_OFFLINE=1, reads the
-    cache alone. A full commit hash that is in the cache needs no network either; a branch or tag is looked up.
+    A known repository without a sub-path means the folder of its weights. `offline`, or HF_HUB_OFFLINE=1, uses the
+    cache only. A cached full commit hash needs no network; a branch or tag is looked up.
     Raises ValueError (malformed), FileNotFoundError (no such repository, revision or sub-path, or not in the cache),
     PermissionError (gated or private), ConnectionError, or OSError (disk full).
     """
@@ -102,7 +102,7 @@ def resolve(location: str, offline: bool = False) -> Path:
 
 
 def parse(location: str) -> Wanted:
-    """Parts of a location. ValueError where it is malformed."""
+    """Parse a location. Raises ValueError if it is malformed."""
     match = LOCATION.fullmatch(location)
     if match is None:
         raise ValueError(f"{location} is not of the form {SHAPE}: correct it, or give a local path")
@@ -114,7 +114,7 @@ def parse(location: str) -> Wanted:
 
 
 def cached(wanted: Wanted) -> Path | None:
-    """The snapshot in the cache that holds what is wanted, or None. Asks no network."""
+    """Cached snapshot that holds the wanted files, or None. Does not use the network."""
     from huggingface_hub import errors
 
     try:
@@ -129,14 +129,14 @@ def cached(wanted: Wanted) -> Path | None:
         )
     except errors.LocalEntryNotFoundError:  # no such snapshot, or an unfinished one
         return None
-    # another program may have cached a part, of which the hub's client kept no listing: not without weights
+    # another program may have cached only a part, which the client does not record: require weights
     held = _chosen(wanted, (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()))
     whole = wanted.path in held or any(name.endswith(WEIGHTS) for name in held)
     return folder if whole and set(wanted.files) <= set(held) else None
 
 
 def fetched(wanted: Wanted) -> Path:
-    """The snapshot after what it lacks was downloaded; the cached one, with a warning, when the hub is out of reach."""
+    """Download missing files and return the snapshot; the cached one, with a warning, if the hub is unreachable."""
     from huggingface_hub import errors
 
     try:
@@ -210,7 +210,7 @@ def _absent(wanted: Wanted, cause: str) -> str:
 
 
 def _explain(error: Exception, wanted: Wanted) -> NoReturn:
-    """Raises what the hub's client met in words: one cause, one remedy."""
+    """Raise an error of the hub's client with one cause and one remedy."""
     from huggingface_hub import errors
 
     cause = (error.__cause__ if isinstance(error, errors.LocalEntryNotFoundError) else None) or error

@@ -1,4 +1,7 @@
-"""A part of a checkpoint into a network: planned from headers, refused as a whole unless everything fits, then read."""
+"""Load one part of a checkpoint into a network.
+
+The transfer is planned from headers and rejected as a whole unless everything fits. Only then are tensors read.
+"""
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -21,7 +24,7 @@ FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 class Transfer(NamedTuple):
-    """Stored tensors, in file order, that together become as many tensors of ours."""
+    """Stored tensors, in file order, that are converted to as many of our tensors."""
 
     sources: tuple[Stored, ...]
     targets: tuple[str, ...]
@@ -31,7 +34,10 @@ class Transfer(NamedTuple):
 def transfers(
     module: nn.Module, chosen: Collection[str], part: WeightPart, told: str, names: Path = NAMES
 ) -> list[Transfer]:
-    """How the tensors `chosen` of `module` are filled from `part`. ValueError unless all fit and none is left over."""
+    """Plan how `part` fills the tensors `chosen` of `module`.
+
+    Raises ValueError unless all tensors fit and none is left over.
+    """
     wanted = {name: tuple(value.shape) for name, value in module.state_dict().items() if name in chosen}
     tensors, rows = part.tensors, part.reference_rows
     if rows and any(name.startswith("blocks.") and ".temporal." in name for name in wanted):
@@ -60,7 +66,7 @@ def transfers(
 
 
 def _check(tensors: Mapping[str, Stored], wanted: Mapping[str, tuple[int, ...]], told: str) -> None:
-    """Every name must be there in its shape and as a floating type, and none beyond."""
+    """Check that exactly the wanted names are present, each with its shape and a floating dtype."""
     odd: dict[str, list[str]] = {}
     types: dict[str, list[str]] = {}
     for name in tensors.keys() & wanted.keys():
@@ -80,7 +86,7 @@ def _check(tensors: Mapping[str, Stored], wanted: Mapping[str, tuple[int, ...]],
 
 
 def read_names(path: Path) -> tuple[list[tuple[str, str]], bool]:
-    """The rename table: (expression, our name) pairs, and whether rows are in the reference's order."""
+    """Read a rename table: (expression, our name) pairs, and whether rows are in the reference's order."""
     try:
         table = yaml.safe_load(path.read_text())
         renames = [(str(expression), str(ours)) for expression, ours in table["temporal"]]
@@ -95,7 +101,7 @@ def read_names(path: Path) -> tuple[list[tuple[str, str]], bool]:
 
 
 def tensors_of(planned: Sequence[Transfer]) -> Iterator[tuple[str, Tensor]]:
-    """Our names and values, in the type they are stored in, read one transfer after the other."""
+    """Yield our names and values, in the stored dtype, one transfer at a time."""
     sources = read([stored for transfer in planned for stored in transfer.sources])
     for transfer in planned:
         found = transfer.convert([next(sources) for _ in transfer.sources])
@@ -104,7 +110,7 @@ def tensors_of(planned: Sequence[Transfer]) -> Iterator[tuple[str, Tensor]]:
 
 @torch.no_grad()
 def fill(module: nn.Module, planned: Sequence[Transfer], progress: Callable[[int], None] | None = None) -> None:
-    """Reads and copies; the module's tensors keep their types. `progress` hears the bytes of every tensor."""
+    """Read and copy tensors. The module keeps its dtypes. `progress` gets the bytes of every tensor."""
     state = module.state_dict(keep_vars=True)
     for name, tensor in tensors_of(planned):
         state[name].data.copy_(tensor)

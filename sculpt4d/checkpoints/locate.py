@@ -1,4 +1,4 @@
-"""Find the weights at a path or hub address and sort them by part: Hunyuan3D-2.1, Sculpt4D, DINOv2 or our own."""
+"""Find the weights at a path or hub address and split them into parts: Hunyuan3D-2.1, Sculpt4D, DINOv2 or our own."""
 
 import json
 from collections.abc import Mapping
@@ -12,23 +12,23 @@ from sculpt4d.checkpoints.hub import is_hub, resolve
 from sculpt4d.checkpoints.names import PARTS, CheckpointLayout, WeightPart, compact, foreign_layout, own_layout
 from sculpt4d.checkpoints.stored import DESCRIPTION, description, stored_tensors
 
-OWN = ("vae", "base", "temporal")  # stages, and the stems of the files that training exports
+OWN = ("vae", "base", "temporal")  # stages, also the stems of exported files
 FOLDERS = ("hunyuan3d-dit-v2-1", "blockmask_bf16", "hunyuan3d-vae-v2-1")  # of the public repositories
 FILES = ("model.fp16.safetensors", "model.fp16.ckpt", "model.safetensors", "pytorch_model.bin", "model.ckpt")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What lies at `location`, by part; nothing but headers has been read."""
+    """Parts found at `location`. Only headers have been read."""
 
     location: str
     files: tuple[Path, ...]
     layout: CheckpointLayout
-    settings: Mapping[str, Mapping[str, Any]]  # of a config.yaml beside it: the reference's arguments, by part
+    settings: Mapping[str, Mapping[str, Any]]  # from an adjacent config.yaml: the reference's arguments, by part
 
     @property
     def kind(self) -> str:
-        """In words."""
+        """Readable description of the kind of checkpoint."""
         parts = self.layout.parts
         if any(part.description for part in parts.values()):
             return "sculpt4d weights"
@@ -41,9 +41,9 @@ class Checkpoint:
 
 
 def open_checkpoint(location: str | Path, offline: bool = False) -> Checkpoint:
-    """The checkpoint at a path or hf:// address (file, shard index, or folder in one of the known layouts).
+    """Open the checkpoint at a path or hf:// address (file, shard index, or folder in one of the known layouts).
 
-    Raises FileNotFoundError or ValueError naming the file, what is wrong with it and what to do.
+    Raises FileNotFoundError or ValueError naming the file, the fault and the remedy.
     """
     path = resolve(str(location), offline) if is_hub(str(location)) else Path(location).expanduser()
     if not path.exists():
@@ -61,7 +61,7 @@ def open_checkpoint(location: str | Path, offline: bool = False) -> Checkpoint:
 
 
 def _settings(path: Path) -> dict[str, Mapping[str, Any]]:
-    """What the reference's config.yaml says of its networks (base spec 6); {} where there is none."""
+    """Network settings in the reference's config.yaml (base spec 6); {} if there is none."""
     if not path.is_file():
         return {}
     try:
@@ -77,9 +77,9 @@ def _settings(path: Path) -> dict[str, Mapping[str, Any]]:
 
 
 def weight_files(folder: Path) -> tuple[Path, ...]:
-    """The files that make up the checkpoint in a folder: our stages, a shard index, or a single file.
+    """Checkpoint files in a folder: our stages, a shard index, or a single file.
 
-    Looked for in the folder, then in the subfolders that the public repositories use.
+    Searches the folder, then the subfolders used by the public repositories.
     """
     found = []
     for stage in OWN:
@@ -119,7 +119,7 @@ def _layout(file: Path) -> CheckpointLayout:
 
 
 def refuse_unknown(checkpoint: Checkpoint) -> None:
-    """ValueError when the file holds tensors that belong to no part."""
+    """Raise ValueError if the file holds tensors that belong to no part."""
     if checkpoint.layout.unknown:
         raise ValueError(
             f"{checkpoint.location} holds tensors that belong to no part ({', '.join(PARTS)}): "

@@ -1,6 +1,6 @@
-"""Tensor names of a checkpoint, whoever wrote it, to the parts of a model (base spec 1.2, 2.2, 3.4 and 6).
+"""Assign checkpoint tensor names, from any writer, to the parts of a model (base spec 1.2, 2.2, 3.4 and 6).
 
-A name is known by its tail, so any wrapping prefix (model., module., first_stage_model., ...) is found, not guessed.
+Names are recognised by their tail, so any wrapping prefix (model., module., first_stage_model., ...) is detected.
 """
 
 import math
@@ -28,16 +28,16 @@ ASIDE = re.compile(r"(^|\.)(model_ema|optimizer|optimizer_states|optimizer_state
 
 
 class WeightPart(NamedTuple):
-    """Tensors of one part by name within its module. `reference_rows`: q, k and v are packed as in base spec 1.4."""
+    """Tensors of one part, by name within its module. `reference_rows`: q, k and v are packed as in base spec 1.4."""
 
     tensors: Mapping[str, Stored]
     reference_rows: bool
-    description: Mapping[str, Any] | None = None  # of our own files
+    description: Mapping[str, Any] | None = None  # only in our own files
 
 
 @dataclass(frozen=True)
 class CheckpointLayout:
-    """The parts found, names that belong to none, and names that are left out knowingly (optimiser, averages)."""
+    """Parts found, names that belong to no part, and names that are deliberately ignored (optimiser, EMA)."""
 
     parts: Mapping[str, WeightPart]
     unknown: tuple[str, ...] = ()
@@ -46,10 +46,10 @@ class CheckpointLayout:
 
 
 def foreign_layout(stored: Mapping[str, Stored]) -> CheckpointLayout:
-    """Sorts the names of a checkpoint that this project did not write.
+    """Sort the names of a checkpoint that this project did not write.
 
-    ValueError when one part is there twice, under different prefixes, or when the names are those of our own training
-    checkpoints, whose rows are ordered otherwise. Temporal layers keep the names they have; `place` finds ours.
+    Raises ValueError if a part occurs twice under different prefixes, or if the names are those of our own training
+    checkpoints, whose rows have another order. Temporal layers keep their names; `place` finds ours.
     """
     found: dict[str, dict[str, dict[str, Stored]]] = defaultdict(lambda: defaultdict(dict))
     unknown, aside = [], []
@@ -89,7 +89,7 @@ def foreign_layout(stored: Mapping[str, Stored]) -> CheckpointLayout:
 
 
 def own_layout(stored: Mapping[str, Stored], description: Mapping[str, Any]) -> CheckpointLayout:
-    """Sorts the names of a file of this project: one stage, our names, our row order."""
+    """Sort the names of a file of this project: one stage, our names, our row order."""
     if description.get("stage") == "vae":
         return CheckpointLayout({"vae": WeightPart(stored, False, description)})
     split: dict[str, dict[str, Stored]] = {"conditioner": {}, "denoiser": {}}
@@ -108,7 +108,7 @@ def own_layout(stored: Mapping[str, Stored], description: Mapping[str, Any]) -> 
 
 
 def _tail(name: str) -> tuple[str, str, str] | None:
-    """(part, prefix, tail) of the earliest tail that starts as a part's names do."""
+    """(part, prefix, tail) of the earliest tail that matches the names of a part."""
     starts = [0, *(match.end() for match in re.finditer(r"\.", name))]
     for start in starts:
         for part, root in ROOTS.items():
@@ -120,11 +120,11 @@ def _tail(name: str) -> tuple[str, str, str] | None:
 def place(
     found: Mapping[str, Stored], wanted: Mapping[str, tuple[int, ...]], renames: Iterable[tuple[str, str]]
 ) -> dict[str, Stored]:
-    """Temporal layers under foreign names to ours: first by `renames`, then by elimination among equal shapes.
+    """Map foreign names of temporal layers to ours: first by `renames`, then by elimination among equal shapes.
 
-    found: what a checkpoint holds, blocks.N.REST. wanted: our names and shapes. renames: (regular expression over REST,
-    our name). A name is placed by elimination when its block has one tensor of that shape and ending (weight or bias)
-    left, and we want one. ValueError with everything that is left over on both sides.
+    found: names in the checkpoint, blocks.N.REST. wanted: our names and shapes. renames: (regular expression over REST,
+    our name). Elimination applies if one stored and one wanted tensor of the block, shape and ending (weight or bias)
+    are left. Raises ValueError with all names left over on both sides.
     """
     patterns = [(re.compile(pattern), ours) for pattern, ours in renames]
     placed: dict[str, Stored] = {}
@@ -154,13 +154,13 @@ def place(
 
 
 def _block(name: str) -> tuple[str, str]:
-    """blocks.N. and what follows."""
+    """Split a name into blocks.N. and the rest."""
     match = re.match(r"blocks\.\d+\.", name)
     return (match.group(), name[match.end() :]) if match else ("", name)
 
 
 def _by_shape(shapes: Mapping[str, tuple[int, ...]]) -> dict[tuple[str, tuple[int, ...], str], list[str]]:
-    """Names that could stand for each other: of one block, one shape and one ending."""
+    """Groups of interchangeable names: same block, shape and ending."""
     grouped: dict[tuple[str, tuple[int, ...], str], list[str]] = defaultdict(list)
     for name, shape in shapes.items():
         grouped[_block(name)[0], shape, name.rsplit(".", 1)[-1]].append(name)
@@ -168,7 +168,7 @@ def _by_shape(shapes: Mapping[str, tuple[int, ...]]) -> dict[tuple[str, tuple[in
 
 
 def compact(names: Iterable[str]) -> str:
-    """All names in few words: blocks.{0-20}.norm1.weight for twenty-one of them, with a count where some lack."""
+    """Short list of names: blocks.{0-20}.norm1.weight for twenty-one of them, with a count if some are missing."""
     numbers: dict[str, list[tuple[int, ...]]] = defaultdict(list)
     for name in names:
         found = re.findall(r"(?<=\.)\d+(?=\.)", name)

@@ -1,4 +1,4 @@
-"""The released program's constructor arguments, row order and tensor names to ours (base spec 1.1, 1.4, 2.1, 3.4)."""
+"""Convert the released program's constructor arguments, row order and tensor names (base spec 1.1, 1.4, 2.1, 3.4)."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -19,9 +19,9 @@ PACKED = re.compile(r"(.*\b(attn1|attn2|temporal))\.to_k\.(weight|bias)")
 
 
 def reference_tensors(tensors: Mapping[str, Tensor], part: str, module: nn.Module) -> dict[str, Tensor]:
-    """`tensors` of a part, named as in `module`, to what the reference's file calls and orders them.
+    """Convert `tensors` of a part, named as in `module`, to the reference's names and row order.
 
-    ValueError for an image encoder other than DINOv2: the reference has none.
+    Raises ValueError for an image encoder other than DINOv2: the reference has none.
     """
     if part == "conditioner" and not all(name.startswith("model.") for name in tensors):
         raise ValueError("the reference's image encoder is DINOv2: this one cannot be written in its layout")
@@ -36,9 +36,9 @@ def reference_tensors(tensors: Mapping[str, Tensor], part: str, module: nn.Modul
     return {PREFIX[part] + name: tensor for name, tensor in ordered.items()}
 
 
-REQUIRED = object()  # stands for a default where the reference has none
+REQUIRED = object()  # marks arguments without a default in the reference
 
-# What makes the network, with the reference's defaults, which are not those of the release.
+# Arguments that define the network, with the reference's defaults, which differ from those of the release.
 DENOISER = {
     **{"in_channels": 4, "hidden_size": 1024, "context_dim": 1024, "depth": 24, "num_heads": 16},
     **{"qkv_bias": True, "qk_norm": False, "num_moe_layers": 6, "num_experts": 8, "moe_top_k": 2},
@@ -49,14 +49,14 @@ VAE = {
     **{"qk_norm": False, "geo_decoder_mlp_expand_ratio": 4, "geo_decoder_downsample_ratio": 1},
     **{"geo_decoder_ln_post": True, "scale_factor": 1.0},
 }
-# Branches that are not built here: the reference's default, and the value that leaves them out.
+# Branches not implemented here: the reference's default, and the value that disables them.
 DENOISER_BRANCHES = {
     **{"use_attention_pooling": (True, False), "use_pos_emb": (False, False), "with_decoupled_ca": (False, False)},
     **{"guidance_cond_proj_dim": (None, None), "norm_type": ("layer", "layer")},
 }
-QK_NORM = {"qk_norm_type": ("rms", "rms")}  # asked for only where there are such norms
+QK_NORM = {"qk_norm_type": ("rms", "rms")}  # checked only if there are such norms
 VAE_BRANCHES = {"use_ln_post": (True, True)}
-# Arguments that make no parameter and change no output: sizes of data, and what the reference ignores.
+# Arguments without parameters and effect on the output: data sizes, and those the reference ignores.
 DENOISER_DROPPED = ("input_size", "text_len", "mlp_ratio", "qk_norm_type")
 VAE_DROPPED = ("pc_size", "pc_sharpedge_size", "downsample_ratio", "drop_path_rate", "label_type")
 
@@ -77,20 +77,26 @@ DINO_ATTENTION = {
 
 
 def denoiser_arguments(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of `Denoiser` for those of the reference. ValueError names what is unknown or not built here."""
+    """Convert the reference's arguments to those of `Denoiser`.
+
+    Raises ValueError for arguments that are unknown or not implemented.
+    """
     branches = DENOISER_BRANCHES | (QK_NORM if params.get("qk_norm", DENOISER["qk_norm"]) else {})
     return _translated("denoiser", params, DENOISER, branches, DENOISER_DROPPED)
 
 
 def vae_arguments(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of `ShapeVAE` for those of the reference. ValueError names what is unknown, lacking or not built."""
+    """Convert the reference's arguments to those of `ShapeVAE`.
+
+    Raises ValueError for arguments that are unknown, missing or not implemented.
+    """
     return _translated("vae", params, VAE, VAE_BRANCHES, VAE_DROPPED)
 
 
 def conditioner_arguments(params: Mapping[str, Any], size: int | None = None) -> dict[str, Any]:
-    """Arguments of `DinoConditioner` for a DINOv2 configuration of Transformers, absent keys being left to it.
+    """Convert a DINOv2 configuration of Transformers to arguments of `DinoConditioner`; absent keys keep its defaults.
 
-    `size`: pixels of the pictures, by default the native ones. ValueError names what is unknown.
+    `size`: image size in pixels, by default the native one. Raises ValueError for unknown keys.
     """
     kept = {key: params[key] for key in DINO if key in params}
     native = kept.setdefault("image_size", 518)
@@ -100,9 +106,9 @@ def conditioner_arguments(params: Mapping[str, Any], size: int | None = None) ->
 
 
 def differences(part: str, params: Mapping[str, Any], built: Mapping[str, Any]) -> list[str]:
-    """What the reference's `params` of "denoiser" or "vae" say otherwise than our arguments in `built`.
+    """Differences between the reference's `params` of "denoiser" or "vae" and our arguments in `built`.
 
-    Keys that neither knows are passed over, as the reference passes over them. Absent keys have its defaults.
+    Keys unknown to both are ignored, as the reference ignores them. Absent keys have the reference's defaults.
     """
     kept, branches = (DENOISER, DENOISER_BRANCHES) if part == "denoiser" else (VAE, VAE_BRANCHES)
     said = {key: params.get(key, default) for key, default in kept.items() if key in params or default is not REQUIRED}
@@ -134,10 +140,10 @@ def _translated(
 
 
 def natural_rows(parts: Sequence[Tensor], heads: int) -> list[Tensor]:
-    """to_q, to_k, to_v (or to_k, to_v) of the reference, weights or biases, to matrices with whole heads each.
+    """Convert to_q, to_k, to_v (or to_k, to_v) of the reference, weights or biases, to matrices with whole heads each.
 
-    The reference lays its projections on top of each other and cuts them into heads, each with its rows of q, then of
-    k, then of v: its to_q also makes keys and values, of the first heads.
+    The reference stacks its projections and splits the stack into heads, each with its rows of q, then k, then v. So
+    its to_q also produces keys and values, those of the first heads.
     """
     rows = torch.cat(tuple(parts)).unflatten(0, (heads, len(parts), -1))
     return [rows[:, index].flatten(0, 1) for index in range(len(parts))]
@@ -146,11 +152,14 @@ def natural_rows(parts: Sequence[Tensor], heads: int) -> list[Tensor]:
 def reference_rows(parts: Sequence[Tensor], heads: int) -> list[Tensor]:
     """Inverse of `natural_rows`."""
     rows = torch.stack([part.unflatten(0, (heads, -1)) for part in parts], dim=1).flatten(0, 2)
-    return [part.clone() for part in rows.chunk(len(parts))]  # not views: each may be saved on its own
+    return [part.clone() for part in rows.chunk(len(parts))]  # not views: each may be saved separately
 
 
 def dino_name(name: str) -> str:
-    """A DINOv2 tensor as Transformers 5 calls it; the release has the names of 4 (base spec 3.4), others are kept."""
+    """Name of a DINOv2 tensor in Transformers 5; other names are kept.
+
+    The release uses the names of Transformers 4 (base spec 3.4).
+    """
     for old, new in DINO_ATTENTION.items():
         name = name.replace(f".{old}.", f".{new}.")
     return name

@@ -1,4 +1,4 @@
-"""Tensors that lie in files: listed from headers alone, read on demand, nothing executed."""
+"""Tensors stored in files: listed from headers, read on demand, without executing code. Also writes weight files."""
 
 import json
 import pickle
@@ -20,7 +20,7 @@ from sculpt4d.files import replacing_file, to_json
 
 Format = Literal["safetensors", "torch", "old torch", "index"]
 
-# What the readers raise on damaged bytes, besides UnpicklingError; torch's checks little and fails where it happens to.
+# Errors of the readers on damaged files, besides UnpicklingError; torch checks little and fails anywhere.
 DAMAGE = (
     *(SafetensorError, zipfile.BadZipFile, RuntimeError, ValueError, TypeError, LookupError, AttributeError),
     *(AssertionError, EOFError, struct.error, OverflowError, MemoryError),
@@ -28,7 +28,10 @@ DAMAGE = (
 
 
 def file_format(path: Path) -> Format:
-    """Raises FileNotFoundError or ValueError for what is no weights file and no index; the end is not looked at."""
+    """Detect the file format from the content; the extension is not checked.
+
+    Raises FileNotFoundError, or ValueError if it is neither a weights file nor an index.
+    """
     if path.is_dir():
         raise ValueError(
             f"{path} is a folder: give the weights file in it (.safetensors, .ckpt, .pt, .pth, .bin), or the "
@@ -60,7 +63,7 @@ def file_format(path: Path) -> Format:
 
 
 def check_archive(path: Path) -> None:
-    """Tells apart the zip files that torch.load refuses. Raises ValueError."""
+    """Distinguish the zip files that torch.load rejects. Raises ValueError."""
     with explained(path), zipfile.ZipFile(path) as archive:
         names = {name.rpartition("/")[2] for name in archive.namelist()}
     if "constants.pkl" in names:
@@ -71,10 +74,10 @@ def check_archive(path: Path) -> None:
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Whatever a library's reader raises becomes one ValueError with the file, its fault and the remedy."""
+    """Context manager: turn any error of a library's reader into one ValueError with file, fault and remedy."""
     try:
         yield
-    except pickle.UnpicklingError as error:  # its own text advises to switch the protection off
+    except pickle.UnpicklingError as error:  # its message advises to disable the protection
         raise ValueError(_refused(path, str(error))) from None
     except DAMAGE as error:
         raise ValueError(_damaged(path, str(error) or type(error).__name__)) from error
@@ -86,7 +89,7 @@ def _damaged(path: Path, reason: str) -> str:
 
 
 def _refused(path: Path, reason: str) -> str:
-    """Why torch would not unpickle a file; nothing in it has run."""
+    """Reason why torch would not unpickle a file. No code of the file has run."""
     named = re.search(r"GLOBAL (\S+) ", reason)
     wanted = named[1] if named else _first_global(path)
     if wanted is None:
@@ -101,7 +104,7 @@ def _refused(path: Path, reason: str) -> str:
 
 
 def _first_global(path: Path) -> str | None:
-    """The first function or class that a pickle of protocol 4 or later asks for; torch refuses those unread."""
+    """First function or class that a pickle of protocol 4 or later imports; torch rejects those unread."""
     texts: list[str] = []
     with path.open("rb") as file:
         try:
@@ -110,7 +113,7 @@ def _first_global(path: Path) -> str | None:
                     return ".".join(texts[-2:])
                 if isinstance(value, str):
                     texts.append(value)
-        except DAMAGE:  # not a pickle alone
+        except DAMAGE:  # not a plain pickle
             return None
     return None
 
@@ -119,9 +122,9 @@ DESCRIPTION = "sculpt4d"  # metadata key that holds the description as JSON
 
 
 def save_weights(path: Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any] | None) -> None:
-    """Writes `tensors` and what they are in one step: a reader sees the old file or the new one.
+    """Write `tensors` and their description atomically: a reader sees the old file or the new one.
 
-    `description` None leaves a plain safetensors file, for other programs.
+    `description` None writes a plain safetensors file, for other programs.
     """
     kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     about = None if description is None else {DESCRIPTION: to_json(description, indent=None)}
@@ -140,11 +143,11 @@ DTYPES = {
     **{"I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "BOOL": torch.bool},
     **{"U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "U8": torch.uint8},
 }
-DEPTH = 16  # of nested dictionaries: a pickle can put one into itself
+DEPTH = 16  # maximum nesting of dictionaries: a pickled one can contain itself
 
 
 class Stored(NamedTuple):
-    """A tensor that still lies in its file."""
+    """Reference to a tensor in a file."""
 
     file: Path  # the shard that holds it
     name: str  # inside the file; names of nested dictionaries are joined by dots
@@ -153,16 +156,16 @@ class Stored(NamedTuple):
 
     @property
     def bytes(self) -> int:
-        """Size of its values, whatever the file spends on them."""
+        """Size of its values in bytes, independent of the file format."""
         return torch.Size(self.shape).numel() * self.dtype.itemsize
 
 
 def stored_tensors(path: Path) -> dict[str, Stored]:
-    """Every tensor of a weights file, or of the shards that an index names, by its dotted name.
+    """All tensors of a weights file, or of the shards of an index, by dotted name.
 
-    Weights files are safetensors and what torch.save writes (zip archives, and the pickles of old versions, which are
-    read whole); an index is JSON with a `weight_map`. The content decides, not the extension. What a torch file holds
-    besides tensors and dictionaries of tensors is left out.
+    Weights files are safetensors and files of torch.save (zip archives, and pickles of old versions, which are read
+    whole). An index is JSON with a `weight_map`. The content decides, not the extension. In a torch file, everything
+    except tensors and dictionaries of tensors is ignored.
     Raises FileNotFoundError or ValueError that says what the file is instead.
     """
     kind = file_format(path)
@@ -173,25 +176,25 @@ def stored_tensors(path: Path) -> dict[str, Stored]:
 
 
 def read(wanted: Sequence[Stored], window: int = 256 << 20) -> Iterator[Tensor]:
-    """The tensors in the order asked for, each a contiguous copy of its own on the CPU.
+    """Yield the tensors in the requested order, each a separate contiguous copy on the CPU.
 
-    Pages of a mapped file count as resident memory, so a file is closed and opened again after `window` bytes, and when
-    the next tensor lies in another one. An old torch file cannot be mapped and stays in memory while it is read.
-    Raises ValueError if a file is no longer what was listed.
+    Pages of a mapped file count as resident memory. So a file is closed and reopened after `window` bytes, and closed
+    when the next tensor is in another file. An old torch file cannot be mapped and stays in memory while it is read.
+    Raises ValueError if a file has changed since it was listed.
     """
     file, get, left = None, None, 0
     for stored in wanted:
         if get is None or stored.file != file or left <= 0:
-            get = None  # drops the old mapping before the next one
+            get = None  # release the old mapping before the next one
             kind = file_format(stored.file)
             file, get, left = stored.file, _opened(stored.file, kind), window
         if kind != "old torch":
             left -= stored.bytes
-        yield _copied(get, stored)  # not bound to a name here: a view would keep the mapping
+        yield _copied(get, stored)  # not bound to a name: a view would keep the mapping open
 
 
 def description(path: Path) -> dict[str, str]:
-    """The metadata of a safetensors file; empty for files of other formats. Raises as `stored_tensors` does."""
+    """Metadata of a safetensors file; empty for other formats. Raises as `stored_tensors` does."""
     if file_format(path) != "safetensors":
         return {}
     with explained(path), safe_open(path, framework="pt") as file:
@@ -199,7 +202,7 @@ def description(path: Path) -> dict[str, str]:
 
 
 def _of_shards(path: Path) -> dict[str, Stored]:
-    """What an index names, each tensor found in the header of its shard."""
+    """Tensors named by an index, each found in the header of its shard."""
     try:
         index = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
@@ -224,8 +227,8 @@ def _of_shards(path: Path) -> dict[str, Stored]:
 
 
 def _of_shard(index: Path, shard: str) -> dict[str, Stored]:
-    """All tensors of a shard. Symbolic links are followed, as download caches lay shards out so."""
-    where = PureWindowsPath(shard)  # knows both slashes and drives
+    """All tensors of a shard. Symbolic links are followed, since download caches store shards that way."""
+    where = PureWindowsPath(shard)  # handles both slashes and drives
     if where.anchor or ".." in where.parts:
         raise ValueError(f"{index} names the shard {shard!r} outside its folder: shards lie beside their index")
     path = index.parent / shard
@@ -253,7 +256,7 @@ def _of_file(path: Path, kind: Format) -> dict[str, Stored]:
 
 
 def _opened(path: Path, kind: Format) -> Callable[[str], Tensor]:
-    """Gives tensors of a file by their names, as views that keep the file open."""
+    """Open a file for reading tensors by name, as views that keep the file open."""
     if kind != "safetensors":
         return _loaded(path, kind).__getitem__
     with explained(path):
@@ -271,11 +274,11 @@ def _copied(get: Callable[[str], Tensor], stored: Stored) -> Tensor:
 
 
 def _loaded(path: Path, kind: Format) -> dict[str, Tensor]:
-    """The tensors of a torch file: views of the mapped file, or the values themselves if it is an old one."""
+    """Tensors of a torch file: views of the mapped file, or the values themselves for an old file."""
     if kind == "torch":
         check_archive(path)
     with explained(path), path.open("rb") as file:
-        # torch.load takes every path of this ending for a safetensors file, and maps nothing but paths.
+        # torch.load treats every path with this extension as a safetensors file, and maps only paths.
         name = f"/dev/fd/{file.fileno()}" if path.suffix == ".safetensors" else path
         content = torch.load(name, weights_only=True, mmap=kind == "torch", map_location="cpu")
     if not isinstance(content, dict):

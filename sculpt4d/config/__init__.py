@@ -1,1 +1,1 @@
-"""The configuration as a person sees it: settings with their bounds, and overrides. Imports nothing heavy."""
+"""User configuration: settings with their bounds, and overrides. Imports nothing heavy."""

@@ -1,4 +1,4 @@
-"""Overrides of the configuration: composing with them, and the answer to old names of options and keys."""
+"""Configuration overrides: compose a configuration, and report renamed options and keys."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -34,12 +34,12 @@ RENAMED: Mapping[str, str] = MappingProxyType(
     }
 )
 
-# The option that conf/prepare.yaml takes its defaults from; the dataclass is their only place.
+# The option that holds the defaults of conf/prepare.yaml; they are defined only in the dataclass.
 ConfigStore.instance().store("prepare_settings", dict(vars(PrepareSettings())))
 
 
 def compose_config(conf: str, name: str, overrides: Sequence[str]) -> DictConfig:
-    """The configuration `name` of the folder `conf`; inside an entry script, of the folder that Hydra already uses.
+    """Compose the configuration `name` in the folder `conf`; inside an entry script, in Hydra's current folder.
 
     Raises ValueError for an override that uses an old name.
     """
@@ -51,7 +51,7 @@ def compose_config(conf: str, name: str, overrides: Sequence[str]) -> DictConfig
 
 
 def refuse_renamed(overrides: Sequence[str]) -> None:
-    """Raises ValueError for the first override that uses an old name. What Hydra cannot parse is left to Hydra."""
+    """Raise ValueError for the first override that uses an old name. Overrides that do not parse are left to Hydra."""
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     except OverrideParseException:
@@ -69,7 +69,7 @@ def refuse_renamed(overrides: Sequence[str]) -> None:
 
 
 def _entries(key: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """The key and, of a value that is a dictionary, all keys inside it."""
+    """The key and, if the value is a dictionary, all keys inside it."""
     yield key, value
     if isinstance(value, Mapping):
         for name, inner in value.items():

@@ -1,4 +1,4 @@
-"""Kinds and bounds of settings: declared on dataclass fields, checked in constructors and in whole configurations."""
+"""Types and bounds of settings: declared on dataclass fields, checked in constructors and whole configurations."""
 
 import dataclasses
 import math
@@ -22,18 +22,18 @@ def setting(
     choices: Sequence[Any] = (),
     empty: bool = True,
 ) -> Any:
-    """A dataclass field with bounds (`ge`: at least, `gt`: above, `le`: at most, `lt`: below) or a list of choices.
+    """Dataclass field with bounds (`ge`: at least, `gt`: above, `le`: at most, `lt`: below) or a list of choices.
 
-    Of a list, bounds and choices hold for every element; `empty=False` asks for at least one.
+    For a list, bounds and choices apply to every element; `empty=False` requires at least one element.
     """
     bounds = {name: bound for name, bound in (("ge", ge), ("gt", gt), ("le", le), ("lt", lt)) if bound is not None}
     return dataclasses.field(default=default, metadata={"bounds": bounds, "choices": tuple(choices), "empty": empty})
 
 
 def check_fields(settings: Any, group: str = "") -> None:
-    """Raises ValueError for the first field of a dataclass instance that breaks its declaration: for `__post_init__`.
+    """Raise ValueError for the first field of a dataclass instance that violates its declaration.
 
-    group: prefix of the key in the message, such as `sampler`.
+    For use in `__post_init__`. group: prefix of the key in the message, such as `sampler`.
     """
     hints = get_type_hints(type(settings))
     for field in dataclasses.fields(settings):
@@ -43,11 +43,11 @@ def check_fields(settings: Any, group: str = "") -> None:
 
 
 def check_config(cfg: DictConfig, schema: type) -> None:
-    """Raises ValueError, naming key and value, for the first entry of `cfg` that the dataclass `schema` does not allow.
+    """Raise ValueError, naming key and value, for the first entry of `cfg` that the dataclass `schema` does not allow.
 
-    A field that is a dataclass describes a group of keys; of several, the first that knows all keys of the group is
-    used. Keys without a field and missing values (`???`) are left alone. Values that a person wrote are blamed before
-    values that only refer to them.
+    A field that is a dataclass describes a group of keys. Of several dataclasses, the first that has all keys of the
+    group is used. Keys without a field and missing values (`???`) are ignored. Literal values are reported before
+    values that refer to them.
     """
     faults = list(_faults(cfg, schema, ""))
     for refers in (False, True):
@@ -57,7 +57,7 @@ def check_config(cfg: DictConfig, schema: type) -> None:
 
 
 def uncovered(cfg: DictConfig, schema: type, prefix: str = "") -> Iterator[str]:
-    """Keys of `cfg` that `schema` says nothing about."""
+    """Keys of `cfg` that `schema` does not describe."""
     hints = get_type_hints(schema)
     for name in map(str, cfg):
         known, value = hints.get(name), None if OmegaConf.is_missing(cfg, name) else cfg[name]
@@ -69,7 +69,7 @@ def uncovered(cfg: DictConfig, schema: type, prefix: str = "") -> Iterator[str]:
 
 
 def _faults(cfg: DictConfig, schema: type, prefix: str) -> Iterator[tuple[str, bool]]:
-    """(message, whether the value is an interpolation)."""
+    """Yield (message, whether the value is an interpolation)."""
     hints = get_type_hints(schema)
     for field in dataclasses.fields(schema):
         name, hint = field.name, hints[field.name]
@@ -77,7 +77,7 @@ def _faults(cfg: DictConfig, schema: type, prefix: str) -> Iterator[tuple[str, b
             continue
         interpolated = OmegaConf.is_interpolation(cfg, name)
         if interpolated and _is_text(hint, field.metadata):
-            continue  # a path may refer to what Hydra alone can resolve
+            continue  # a path may use interpolations that only Hydra resolves
         value = cfg[name]
         inner = _schema_of(hint, value) if isinstance(value, DictConfig) else None
         if inner is not None:
@@ -101,7 +101,7 @@ def _faults(cfg: DictConfig, schema: type, prefix: str) -> Iterator[tuple[str, b
 
 
 def _members(hint: Any) -> tuple[Any, ...]:
-    """The kinds of a union. Whole numbers are numbers: of `int | float`, float remains."""
+    """Member types of a union. Integers are floats: `int | float` becomes float."""
     members = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     return tuple(member for member in members if member is not int or float not in members)
 
@@ -111,7 +111,7 @@ def _is_text(hint: Any, metadata: Mapping[str, Any]) -> bool:
 
 
 def _schema_of(hint: Any, value: DictConfig) -> type | None:
-    """The dataclass among the members of `hint` that describes the group: the first that knows all its keys."""
+    """Dataclass among the members of `hint` that describes the group: the first with all its keys."""
     schemas: list[Any] = [member for member in _members(hint) if dataclasses.is_dataclass(member)]
     keys = {str(key) for key in value if not str(key).startswith("_")}
     fitting = [schema for schema in schemas if keys <= {field.name for field in dataclasses.fields(schema)}]
@@ -119,7 +119,7 @@ def _schema_of(hint: Any, value: DictConfig) -> type | None:
 
 
 def _fault(value: Any, hint: Any, metadata: Mapping[str, Any]) -> str:
-    """What is wrong with the value of a field, or an empty string."""
+    """Error of a field value, or an empty string."""
     members = _members(hint)
     if hint is Any or any(_is_one(value, member, metadata) for member in members):
         return ""
@@ -169,13 +169,13 @@ def _within(value: Any, metadata: Mapping[str, Any]) -> bool:
 
 
 def _element(kind: Any) -> Any:
-    """The kind of the elements of a list or tuple; None for other kinds."""
+    """Element type of a list or tuple; None for other types."""
     origin = get_origin(kind)
     return get_args(kind)[0] if origin in (list, tuple, Sequence) else None
 
 
 def _words(kind: Any, metadata: Mapping[str, Any]) -> str:
-    """A kind in words: `a whole number from 1`."""
+    """Readable type: `a whole number from 1`."""
     if element := _element(kind):
         return f"a list, each element {_words(element, metadata)}"
     if metadata.get("choices") and kind is not bool:
@@ -190,7 +190,7 @@ def _words(kind: Any, metadata: Mapping[str, Any]) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value as one types it."""
+    """Value as typed by a user."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return f"[{', '.join(map(_shown, value))}]" if isinstance(value, list | tuple | ListConfig) else str(value)

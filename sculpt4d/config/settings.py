@@ -1,7 +1,7 @@
-"""What a person may set: kind, bounds and choices of every key of conf/, free of torch so that errors come at once.
+"""User settings: type, bounds and choices of every key in conf/. Does not import torch, so errors are immediate.
 
 Classes that compute inherit their fields from here (`Euler` from `SamplerSettings`). `Settings` describes the
-configuration of all four commands: a key has one meaning in all of them.
+configuration of all four commands: a key has the same meaning in all of them.
 """
 
 from collections.abc import Sequence
@@ -28,19 +28,19 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 PROJECTIONS = ("closest_point", "nearest_center", "none")
 RENDERERS = ("embree", "blender", "pytorch3d")
 STAGES = ("vae", "base", "temporal")
-LARGEST_SEED = (1 << 31) - 1  # of numpy's legacy generator, with room for what ActionBench adds
+LARGEST_SEED = (1 << 31) - 1  # limit of numpy's legacy generator, with room for the offsets of ActionBench
 
 
 @dataclass(frozen=True)
 class PrepareSettings:
-    """What is stored of each object; the defaults are those of the official release.
+    """Stored data of each object; the defaults are those of the official release.
 
     points, sharp_points: surface points per frame. distance_points: points with known signed distance (0: none; the
     autoencoder stage needs them). grid_res: cells of the watertight grid along the box. front: view 0 is the fixed
     front camera. sharp_degrees: angle between the normals of two faces above which their edge is sharp.
     renderer: embree, blender or pytorch3d.
-    Ablations: consistent=False draws new points for every frame, sharp_points=0 none on edges, projection="none" leaves
-    them on the animated mesh; projection="nearest_center" is the paper's, see `geometry.projection`.
+    Ablations: consistent=False draws new points for every frame; sharp_points=0 draws none on edges; projection="none"
+    leaves them on the animated mesh; projection="nearest_center" is the paper's, see `geometry.projection`.
     """
 
     frames: int = setting(32, ge=1)
@@ -63,15 +63,15 @@ class PrepareSettings:
 
 @dataclass(frozen=True)
 class ClipSettings:
-    """What is read of an object.
+    """Data read for each object.
 
-    frames: of the clip, consecutive in the store. latents: query points. points, sharp_points: surface points the
-    encoder sees. distance_points: points with known signed distance (0: none). image_size: side of the images (0:
-    none). views: how many of the stored views may be drawn; an object with fewer has all of its own drawn.
-    keep: arrays of every object read stay in memory, for small sets. token_order: of the query points, hence of
-    latents: as chosen by farthest point sampling, or morton, for masks that want neighbours.
-    Ablations: consistent=False draws points and queries of every frame, aligned=False chooses the queries of every
-    frame anew, sharp=False replaces sharp points by uniform ones.
+    frames: consecutive frames per clip. latents: query points. points, sharp_points: surface points the encoder sees.
+    distance_points: points with known signed distance (0: none). image_size: side of the images (0: none). views:
+    stored views to draw from; an object with fewer uses all of its views. keep: keep arrays of every object in memory,
+    for small sets. token_order: order of the query points, hence of latents: as chosen by farthest point sampling, or
+    morton, for masks that assume neighbours.
+    Ablations: consistent=False draws points and queries for every frame; aligned=False chooses the queries of every
+    frame again; sharp=False replaces sharp points by uniform ones.
     """
 
     frames: int = setting(ge=1)
@@ -200,8 +200,10 @@ class OptimisationSettings:
 
 @dataclass(frozen=True)
 class ExecutorSettings:
-    """Limits of executors. workers: processes, None is one per core. timeout: seconds of one attempt, memory: gigabytes
-    of one worker; None is no limit. retries: further attempts after a killed worker or a passed limit.
+    """Limits of executors.
+
+    workers: processes, None is one per core. timeout: seconds per attempt; memory: gigabytes per worker; None is no
+    limit. retries: further attempts after a killed worker or an exceeded limit.
     """
 
     workers: int | None = setting(None, ge=1)
@@ -215,7 +217,7 @@ class ExecutorSettings:
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What an object must reach to be trained on (`filter` of prepare.py); fields of `preparation.filter.Selection`."""
+    """Minimum requirements for training objects (`filter` of prepare.py); fields of `preparation.filter.Selection`."""
 
     min_frames: int = setting(12, ge=1)
     min_motion: float = setting(0.01, ge=0)
@@ -226,7 +228,7 @@ class Thresholds:
         check_fields(self, "filter")
 
 
-# Groups of conf/ without a class of their own. Only keys that are present are checked, so their fields need no default.
+# Groups of conf/ without their own class. Only present keys are checked, so their fields need no default.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -309,7 +311,7 @@ class DataGroup:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkGroup:
-    """`model.vae`, `model.conditioner` and `model.denoiser`: the sizes of all networks."""
+    """`model.vae`, `model.conditioner` and `model.denoiser`: sizes of all networks."""
 
     num_latents: int = setting(ge=1)
     embed_dim: int = setting(ge=1)
@@ -361,7 +363,7 @@ class ModelGroup:
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionGroup:
-    """`attention`: keys of the shipped patterns; those of a new pattern are its constructor's to check."""
+    """`attention`: keys of the shipped patterns. The constructor of a new pattern checks its own keys."""
 
     strides: Sequence[int] = setting(ge=1, empty=False)
     anchor: bool
@@ -394,7 +396,7 @@ class MetricsGroup:
 
 @dataclass(frozen=True, kw_only=True)
 class CallbackGroup:
-    """An entry of `callbacks`; keys of Lightning's own callbacks are theirs to check."""
+    """An entry of `callbacks`. Lightning checks the keys of its own callbacks."""
 
     every: int = setting(ge=1)
     folder: str
@@ -410,7 +412,7 @@ class StrategyGroup:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerGroup:
-    """`trainer`; all other keys are Lightning's to check."""
+    """`trainer`. Lightning checks all other keys."""
 
     strategy: StrategyGroup | str
 
@@ -434,7 +436,10 @@ class SweepGroup:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(PrepareSettings):
-    """The configuration of train.py, generate.py, evaluate.py and prepare.py; the latter has PrepareSettings' keys."""
+    """Configuration of train.py, generate.py, evaluate.py and prepare.py.
+
+    prepare.py has the keys of PrepareSettings.
+    """
 
     # groups
     attention: AttentionGroup

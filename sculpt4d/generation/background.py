@@ -1,4 +1,7 @@
-"""The object told from a plain ground: the ground is what the border shows, the object what differs from it."""
+"""Background removal: an object mask from alpha, from a plain background colour, or from rembg.
+
+The plain method fits the background to the image border. The object is every pixel that differs from the fit.
+"""
 
 import logging
 from collections.abc import Sequence
@@ -16,22 +19,22 @@ log = logging.getLogger(__name__)
 
 METHODS = ("auto", "alpha", "plain", "rembg", "none")
 OPAQUE = 250  # alpha of 255; a pixel below it makes the alpha channel a mask
-BORDER = 0.02  # width of the border from which the ground is read, of the shorter side
-PLAIN = 8.0  # CIELAB distance to the fitted ground up to which a border pixel counts as ground
-PLAIN_SHARE = 0.75  # of the border must be ground; the rest may be the object leaving the picture
-LOWEST, HIGHEST = 4.0, 7.0  # CIELAB limits of the threshold: below is compression noise, above pale parts get lost
-PART = 0.05  # a separate part is kept from this share of the largest part
-HOLE = 0.005  # a hole is closed up to this share of the object; larger ones show the ground
+BORDER = 0.02  # border width for the background fit, as a fraction of the shorter side
+PLAIN = 8.0  # CIELAB distance to the fit up to which a border pixel is background
+PLAIN_SHARE = 0.75  # fraction of the border that must be background; an object may cross the rest
+LOWEST, HIGHEST = 4.0, 7.0  # CIELAB limits of the threshold: compression noise lies below, pale parts are lost above
+PART = 0.05  # smallest separate part that is kept, as a fraction of the largest part
+HOLE = 0.005  # largest hole that is filled, as a fraction of the object; larger ones are background
 
 Rgba = UInt8[np.ndarray, "h w 4"]
 
 
 def remove_background(frames: Sequence[Rgba], method: str = "auto", source: str = "input") -> tuple[list[Rgba], str]:
-    """The frames with the object's mask as alpha, and in words how it was found.
+    """Set alpha to the object mask. Returns the frames and a description of the method used.
 
-    `alpha` takes the alpha channel, `plain` removes a ground of one colour or a soft gradient, `rembg` asks the package
-    of that name, `none` keeps the whole picture; `auto` is `alpha` where any alpha lies below 250 of 255, else `plain`.
-    Raises ValueError when the clip does not offer what the method needs.
+    `alpha` uses the alpha channel. `plain` removes a background of one colour or a soft gradient. `rembg` uses the
+    package of that name. `none` keeps the whole image. `auto` is `alpha` if any alpha lies below 250 of 255, else
+    `plain`. Raises ValueError if the clip does not meet the requirements of the method.
     """
     if method not in METHODS:
         raise ValueError(f"background={method}: choose one of {', '.join(METHODS)}")
@@ -60,7 +63,7 @@ def _rembg(frames: Sequence[Rgba]) -> list[Rgba]:
 
 
 def _plain(frames: Sequence[UInt8[np.ndarray, "h w 3"]], source: str) -> tuple[list[Rgba], str]:
-    """One ground and one threshold for the whole clip, so that the mask does not flicker."""
+    """Fit one background and one threshold for the whole clip, so that the mask does not flicker."""
     labs = [rgb2lab(frame).astype(np.float32) for frame in frames]
     height, width = frames[0].shape[:2]
     band = max(2, round(BORDER * min(height, width)))
@@ -90,10 +93,11 @@ def _plain(frames: Sequence[UInt8[np.ndarray, "h w 3"]], source: str) -> tuple[l
 def fit_ground(
     colors: Float[np.ndarray, "n 3"], border: Bool[np.ndarray, "h w"], rounds: int = 4
 ) -> Float[np.ndarray, "h w 3"]:
-    """Ground colour of every pixel: per channel a quadratic in x and y through the border's `colors`, without outliers.
+    """Background colour of every pixel: a quadratic in x and y per channel, fitted to the border without outliers.
 
-    The border fixes all six coefficients, since only a quartic vanishes on all four sides. `colors` runs over the True
-    pixels of `border` in row order. Starts from the median: an object that touches less than half of it does no harm.
+    The border determines all six coefficients, since only a quartic vanishes on all four sides. `colors` are those of
+    the True pixels of `border` in row order. The fit starts from the median, so an object may touch less than half of
+    the border.
     """
     y, x = np.meshgrid(*(np.linspace(-1, 1, size) for size in border.shape), indexing="ij")
     terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)
@@ -109,7 +113,7 @@ def fit_ground(
 
 
 def clean(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
-    """The mask without specks and pinholes: parts and holes by the shares PART and HOLE."""
+    """Remove specks and fill pinholes, with the fractions PART and HOLE."""
     labels, count = ndimage.label(ndimage.binary_opening(mask))
     if count == 0:
         return np.zeros_like(mask)
@@ -120,13 +124,13 @@ def clean(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     sizes = np.bincount(holes.ravel())
     small = sizes <= HOLE * solid.sum()
     edges = np.concatenate([holes[0], holes[-1], holes[:, 0], holes[:, -1]])
-    small[edges] = False  # ground cut off by the picture's edge is no hole
+    small[edges] = False  # background enclosed by the image edge is not a hole
     small[0] = False  # label 0 is the object itself
     return solid | small[holes]
 
 
 def _cut(colors: UInt8[np.ndarray, "h w 3"], mask: Bool[np.ndarray, "h w"]) -> Rgba:
-    """The object with an edge one pixel soft; pixels mixed with the ground take the colour of the nearest inner one."""
+    """Cut out the object with an edge one pixel soft. Mixed pixels take the colour of the nearest inner pixel."""
     solid = clean(mask)
     alpha = np.clip(ndimage.gaussian_filter(solid.astype(np.float32), 0.8), 0, 1)
     alpha[alpha < 0.05] = 0

@@ -1,4 +1,4 @@
-"""The folder of one generation: OBJ per frame, one animated GLB, preview video and sheet, a page that plays offline."""
+"""Output folder of one generation: OBJ per frame, animated GLB, preview video, contact sheet and offline HTML page."""
 
 import errno
 import logging
@@ -24,9 +24,9 @@ RECORD = "generation.json"
 
 
 def check_folder(folder: Path, overwrite: bool = False) -> None:
-    """Raise FileExistsError when `folder` holds something that must not be replaced: ask before minutes of sampling.
+    """Raise FileExistsError if `folder` must not be replaced. Call it before sampling, which takes minutes.
 
-    With `overwrite` an earlier result may be replaced, but never a folder that `write_outputs` has not made.
+    `overwrite` allows replacing an earlier result, but never a folder that `write_outputs` did not create.
     """
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{folder} is a file: choose another output=")
@@ -49,12 +49,12 @@ def write_outputs(
     overwrite: bool = False,
     size: int = 480,
 ) -> None:
-    """Write everything of one generation into `folder`, all of it or nothing.
+    """Write all files of one generation into `folder` atomically.
 
-    `inputs` are the RGBA frames, one per mesh. `record` becomes generation.json with an added entry `outputs` (files,
-    vertices and faces per frame, frames without a mesh, seconds). `fps` is that of the sequence unless given; the page
-    is called `title` (the folder's name) and shows `facts` (what `summary` finds). Previews are `size` pixels.
-    Raises FileExistsError as `check_folder` does, and OSError when the disk is full.
+    `inputs`: RGBA frames, one per mesh. `record` becomes generation.json with an added entry `outputs` (files, vertices
+    and faces per frame, frames without a mesh, seconds). `fps`: default is that of the sequence. `title` of the page:
+    default is the folder's name. `facts` shown on the page: default is the result of `summary`. Previews are `size`
+    pixels. Raises FileExistsError as `check_folder` does, and OSError when the disk is full.
     """
     if len(inputs) != len(sequence.frames) or not inputs:
         raise ValueError(
@@ -79,7 +79,7 @@ def write_outputs(
 
 
 def summary(record: Mapping[str, Any], sequence: MeshSequence) -> dict[str, str]:
-    """The few entries of a record that a person wants to see beside the mesh; what is missing is left out."""
+    """Entries of a record to show next to the mesh. Missing entries are omitted."""
     config = record.get("config") or {}
     sampler = config.get("sampler") or {}
     values = {
@@ -96,7 +96,7 @@ def summary(record: Mapping[str, Any], sequence: MeshSequence) -> dict[str, str]
 
 
 def write_obj(path: Path, mesh: Mesh, comment: str) -> None:
-    """Wavefront OBJ with a normal per vertex; faces count from 1."""
+    """Write a Wavefront OBJ with vertex normals. Face indices start at 1."""
     lines = [
         f"# {' '.join(comment.split())}",
         f"# {len(mesh.vertices)} vertices, {len(mesh.faces)} faces; y up, front on +z",

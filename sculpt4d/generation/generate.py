@@ -1,4 +1,4 @@
-"""A video to a folder of meshes: what generate.py calls."""
+"""Entry point of generate.py: a video to a folder of meshes."""
 
 import logging
 import time
@@ -16,14 +16,14 @@ log = logging.getLogger(__name__)
 
 
 class Phases:
-    """One progress bar a phase, and the seconds each took."""
+    """Progress bar and duration of every phase."""
 
     def __init__(self, bars: Progress) -> None:
         self.bars, self.tasks, self.seconds = bars, dict[str, TaskID](), dict[str, float]()
         self.since = time.perf_counter()
 
     def step(self, phase: str, done: int, total: int) -> None:
-        """`done` of `total` of `phase`."""
+        """Report `done` of `total` steps of `phase`."""
         if phase not in self.tasks:
             self.tasks[phase] = self.bars.add_task(phase, total=total)
         self.bars.update(self.tasks[phase], completed=done)
@@ -31,15 +31,15 @@ class Phases:
             self.end(phase)
 
     def end(self, phase: str) -> None:
-        """Books the time since the last phase ended."""
+        """Record the time since the end of the last phase."""
         now = time.perf_counter()
         self.seconds[phase], self.since = round(now - self.since, 2), now
 
 
 def generate(cfg: DictConfig) -> Path:
-    """Writes meshes, one animated GLB, preview, page and generation.json; returns the folder.
+    """Write meshes, an animated GLB, preview, page and generation.json; return the folder.
 
-    The input is read before torch is imported, so that a file that cannot be used is answered at once.
+    The input is read before torch is imported, so that an unusable file is reported at once.
     """
     source = Path(to_absolute_path(str(cfg.input)))
     output = Path(to_absolute_path(str(cfg.output))) if cfg.output else Path(cfg.paths.runs) / "generate" / source.stem

@@ -1,4 +1,4 @@
-"""One HTML file in which the mesh sequence is orbited and played offline, beside the frames it was made from."""
+"""Self-contained HTML page: an interactive, offline player of the mesh sequence next to the input frames."""
 
 import base64
 import html
@@ -17,7 +17,7 @@ from PIL import Image
 from sculpt4d.types import Mesh, MeshSequence
 
 FRAME_FACES = 20_000  # at most 60,000 corners, so an index always fits 16 bits
-PAGE_FACES = 640_000  # of all frames together: keeps the file below 15 MB
+PAGE_FACES = 640_000  # total over all frames; keeps the file below 15 MB
 
 
 def write_page(
@@ -27,9 +27,9 @@ def write_page(
     title: str = "Sculpt4D",
     facts: Mapping[str, str] | None = None,
 ) -> int:
-    """Write the page and return the faces of a frame that it can show at most; denser frames are decimated for it.
+    """Write the page and return the maximum number of faces per frame. Denser frames are decimated.
 
-    `pictures` are the input frames on white, one per mesh; `facts` are shown as labels and values under the title.
+    `pictures`: input frames on white, one per mesh. `facts`: labels and values shown under the title.
     """
     limit = min(FRAME_FACES, PAGE_FACES // max(len(sequence.frames), 1))
     lower, extent = _bounds(sequence)
@@ -63,20 +63,20 @@ def write_page(
 
 
 def decimate(mesh: Mesh, faces: int) -> Mesh:
-    """The mesh with at most `faces` faces."""
+    """Simplify the mesh to at most `faces` faces."""
     if len(mesh.faces) <= faces:
         return mesh
     vertices, triangles = fast_simplification.simplify(
         np.ascontiguousarray(mesh.vertices), np.ascontiguousarray(mesh.faces, dtype=np.int32), target_count=faces
     )
-    # What cannot be simplified further, such as loose triangles, is thinned, for the page must stay small.
+    # Faces that cannot be simplified, such as loose triangles, are dropped to keep the page small.
     return Mesh(vertices.astype(np.float32), triangles[:: -(-len(triangles) // faces)])
 
 
 def quantise(
     mesh: Mesh, lower: Float[np.ndarray, " 3"], extent: float
 ) -> tuple[UInt16[np.ndarray, "v 3"], Integer[np.ndarray, "f 3"]]:
-    """Positions in steps of extent / 65535 from `lower`; vertices that fall together become one, flat faces go."""
+    """Quantise positions to steps of extent / 65535 from `lower`. Merges equal vertices, drops flat faces."""
     if len(mesh.faces) == 0:
         return np.zeros((0, 3), np.uint16), np.zeros((0, 3), np.int64)
     steps = np.rint((mesh.vertices - lower) / extent * 65535).clip(0, 65535).astype(np.uint16)
@@ -89,7 +89,7 @@ def quantise(
 
 
 def picture_uri(picture: UInt8[np.ndarray, "h w 3"], size: int = 360) -> str:
-    """A JPEG of at most `size` pixels as a data URI."""
+    """Encode the image as a JPEG data URI of at most `size` pixels."""
     image = Image.fromarray(picture)
     image.thumbnail((size, size), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
@@ -98,7 +98,7 @@ def picture_uri(picture: UInt8[np.ndarray, "h w 3"], size: int = 360) -> str:
 
 
 def _bounds(sequence: MeshSequence) -> tuple[Float[np.ndarray, " 3"], float]:
-    """Lower corner and longest side of all frames together; the box [-1, 1]^3 when all are empty."""
+    """Lower corner and longest side over all frames; the box [-1, 1]^3 if all are empty."""
     points = [mesh.vertices for mesh in sequence.frames if len(mesh.faces)]
     if not points:
         return np.full(3, -1.0), 2.0

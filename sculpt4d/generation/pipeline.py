@@ -1,4 +1,7 @@
-"""Networks and a sampler to meshes: one noise for the clip, latents of all frames at once, then a surface per frame."""
+"""Generation pipeline: noise to latents of all frames, then one mesh per frame.
+
+Also loads the pipeline from a configuration, selects device and precision, and measures peak memory.
+"""
 
 import logging
 import resource
@@ -31,10 +34,11 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Everything that generation needs.
+    """Networks, sampler and surface settings of a generation.
 
-    device: where networks run. offload: a network is there only while it is used. project: the context's keys and
-    values are kept for the whole clip (3.8 GB at full size, 16 frames, half precision), else made anew every step.
+    `device`: device of the networks. `offload`: keep a network on the device only while it runs. `project`: keep the
+    keys and values of the context for the whole clip (3.8 GB at full size, 16 frames, half precision); otherwise they
+    are computed again at every step.
     """
 
     vae: ShapeVAE
@@ -48,14 +52,14 @@ class Pipeline:
 
     @torch.no_grad()
     def generate(self, images: Float[Tensor, "t 3 h w"], seed: int, progress: Progress | None = None) -> MeshSequence:
-        """Meshes of all frames; equal inputs and seeds give equal meshes."""
+        """Generate the meshes of all frames. Equal inputs and seeds give equal meshes."""
         return self.decode(self.sample(images, seed, progress), progress).sequence
 
     @torch.no_grad()
     def sample(
         self, images: Float[Tensor, "t 3 h w"], seed: int, progress: Progress | None = None
     ) -> Float[Tensor, "t p c"]:
-        """The autoencoder's latents of all frames, denoised together; in float32 between the steps."""
+        """Sample the autoencoder's latents of all frames together, in float32 between the steps."""
         with self._at_work(self.conditioner):
             context = rearrange(self.conditioner(images.to(self.device)), "t s x -> 1 t s x")
         shape = (1, images.shape[0], self.vae.num_latents, self.vae.embed_dim)
@@ -69,7 +73,7 @@ class Pipeline:
 
     @torch.no_grad()
     def reconstruct(self, clip: Clip, seed: int) -> MeshSequence:
-        """The clip's own surface through the autoencoder, with one posterior noise: the best a denoiser could do."""
+        """Autoencode the clip's own surface with one posterior noise: the upper bound for a denoiser."""
         with self._at_work(self.vae):
             surface, queries = clip.surface.to(self.device), clip.queries.to(self.device)
             posterior = self.vae.encode(surface, queries.expand(clip.surface.shape[0], -1))
@@ -78,13 +82,13 @@ class Pipeline:
 
     @torch.no_grad()
     def decode(self, latents: Float[Tensor, "t p c"], progress: Progress | None = None) -> DecodedClip:
-        """A mesh per frame, empty where the field is nowhere positive, and how often the field was asked."""
+        """Extract a mesh per frame and count field queries. A mesh is empty if the field is nowhere positive."""
         with self._at_work(self.vae):
             return self.surface.decode(self.vae, latents.to(self.device), progress)
 
     @contextmanager
     def _at_work(self, network: nn.Module) -> Iterator[None]:
-        """`network` on the device, and back on the CPU afterwards when offloading."""
+        """Move `network` to the device; with offloading, move it back to the CPU afterwards."""
         if next(network.parameters()).device != self.device:
             network.to(self.device)
         yield
@@ -93,7 +97,7 @@ class Pipeline:
 
 
 def pick_device(name: str) -> torch.device:
-    """auto is CUDA where there is one, else the CPU. ValueError for a device that is not there."""
+    """Device by name: `auto` is CUDA if available, else the CPU. Raises ValueError for an unavailable device."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -105,7 +109,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_precision(name: str, device: torch.device) -> torch.dtype:
-    """auto is bf16 on CUDA and fp32 elsewhere. ValueError for an unknown name."""
+    """Precision by name: `auto` is bf16 on CUDA and fp32 elsewhere. Raises ValueError for an unknown name."""
     if name == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
     if name not in PRECISIONS:
@@ -114,15 +118,15 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
 
 
 def peak_memory(device: torch.device) -> dict[str, int]:
-    """Most bytes that this process held so far: resident on the host, and allocated on a CUDA device."""
+    """Peak memory of this process in bytes: resident on the host, and allocated on a CUDA device."""
     host = {"host": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
     return host | ({"device": torch.cuda.max_memory_allocated(device)} if device.type == "cuda" else {})
 
 
 def load_pipeline(cfg: DictConfig, progress: Progress | None = None) -> Pipeline:
-    """The pipeline that cfg.model, cfg.attention, cfg.checkpoint and cfg.baseline describe, ready to run.
+    """Load the pipeline described by cfg.model, cfg.attention, cfg.checkpoint and cfg.baseline.
 
-    `checkpoint`: see `find_weights`; null takes the model's own weights.
+    `checkpoint`: see `find_weights`; null uses the model's own weights.
     Baselines run the base without temporal layers, with independent or with shared noise.
     """
     baseline = cfg.get("baseline")

@@ -1,4 +1,4 @@
-"""What a person looks at first: the input beside the mesh, as a contact sheet and as a short video."""
+"""Previews: input and mesh next to each other, as a contact sheet and as a short video."""
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -16,23 +16,23 @@ from sculpt4d.types import Mesh, MeshSequence
 COLUMNS = 8
 MARGIN, GAP, LABEL = 20, 10, 20  # pixels
 INK, LINE = (95, 99, 106), (226, 224, 219)
-OVERSIZE = 1.4  # meshes are drawn this much larger, for cropping enlarges them
-SECONDS = 8.0  # a preview is repeated until it lasts this long
-FASTEST = 30  # loops of a preview at most, for a clip of a single frame
+OVERSIZE = 1.4  # oversampling of the meshes, since cropping enlarges them
+SECONDS = 8.0  # the preview loops until it lasts this long
+FASTEST = 30  # maximum number of loops, for a clip of a single frame
 
-Rgb = UInt8[np.ndarray, "_h _w 3"]  # sizes that need not agree
+Rgb = UInt8[np.ndarray, "_h _w 3"]  # sizes may differ
 
 
 def crop_inputs(inputs: Sequence[UInt8[np.ndarray, "_h _w 4"]], size: int) -> list[Rgb]:
-    """RGBA frames on white and in the one crop that the networks see."""
-    from sculpt4d.data.images import compose  # loads torch, which generate.py puts off until its inputs are read
+    """Composite RGBA frames on white, with the same crop as the network input."""
+    from sculpt4d.data.images import compose  # imports torch, which generate.py defers until the inputs are read
 
     pixels = np.rint(compose(inputs, size).numpy().transpose(0, 2, 3, 1) * 255)
     return list(pixels.astype(np.uint8))
 
 
 def render_sequence(sequence: MeshSequence, size: int) -> list[Rgb]:
-    """The meshes from the front on white, in one crop for all; frames without a mesh stay white."""
+    """Render the meshes from the front on white, with one crop for all. Frames without a mesh stay white."""
     camera, drawn = front_camera(), round(OVERSIZE * size)
     renders = []
     for mesh in sequence.frames:
@@ -47,7 +47,7 @@ def render_sequence(sequence: MeshSequence, size: int) -> list[Rgb]:
 
 
 def contact_sheet(inputs: Sequence[Rgb], meshes: Sequence[Rgb], cell: int = 184) -> Rgb:
-    """Every frame once, in rows of at most eight: its number, the input, the mesh below."""
+    """All frames in rows of at most eight: frame number and input above, mesh below."""
     columns = min(COLUMNS, len(meshes))
     bands = -(-len(meshes) // columns)
     band = LABEL + 2 * cell
@@ -66,7 +66,7 @@ def contact_sheet(inputs: Sequence[Rgb], meshes: Sequence[Rgb], cell: int = 184)
 
 
 def preview_frames(inputs: Sequence[Rgb], meshes: Sequence[Rgb], size: int = 480) -> Iterator[Rgb]:
-    """Input on the left, mesh on the right, the frame number below; height and width are even, as h264 wants."""
+    """Video frames: input left, mesh right, frame number below. Height and width are even, as h264 requires."""
     size += size % 2
     font = ImageFont.load_default(size=15)
     for index, (picture, mesh) in enumerate(zip(inputs, meshes, strict=True)):
@@ -81,7 +81,7 @@ def preview_frames(inputs: Sequence[Rgb], meshes: Sequence[Rgb], size: int = 480
 
 
 def write_video(path: Path, frames: Sequence[Rgb], fps: float, seconds: float = SECONDS) -> int:
-    """An h264 mp4 that every player shows, repeated until it lasts `seconds`. Returns the number of frames written."""
+    """Write an h264 mp4, looped to last `seconds`. Returns the number of frames written."""
     loops = min(FASTEST, max(1, round(seconds * fps / len(frames))))
     rate = Fraction(fps).limit_denominator(1000)
     height, width = frames[0].shape[:2]
@@ -97,7 +97,7 @@ def write_video(path: Path, frames: Sequence[Rgb], fps: float, seconds: float = 
 
 
 def _fitted(picture: Rgb, size: int) -> Image.Image:
-    """The picture whole inside a white square of `size` pixels."""
+    """Fit the whole image into a white square of `size` pixels."""
     image = Image.fromarray(np.ascontiguousarray(picture))
     scale = size / max(image.size)
     image = image.resize(

@@ -1,8 +1,8 @@
-"""Pictures one by one, as the base release prepares them: at inference (base spec 3.1) and in its training (5.3).
+"""Image preparation of the base release, per image: at inference (base spec 3.1) and in training (5.3).
 
-Every picture gets a crop of its own, so an object keeps one size and place in all of them; `images.compose` keeps
-movement instead and is this project's default. The inference half needs OpenCV, whose area and cubic resizing the
-release uses and which nothing else here repeats to the last bit.
+Every image has its own crop, so an object keeps the same size and position in all of them. `images.compose`, the
+default of this project, keeps movement instead. The inference half needs OpenCV: the release uses its area and cubic
+resizing, and no other library here reproduces them exactly.
 """
 
 from collections.abc import Sequence
@@ -18,8 +18,8 @@ from sculpt4d.data.images import MARGIN
 from sculpt4d.optional import require
 from sculpt4d.render.compositing import on_white
 
-BORDER = 0.15  # share of the square that stays free along the object's longer side
-SIZE = 512  # side of the release's prepared picture; its image encoder enlarges that to 518
+BORDER = 0.15  # fraction of the square left free along the object's longer side
+SIZE = 512  # side of the release's prepared image; the image encoder enlarges it to 518
 REACH = 5  # pixels by which the training crop is larger than the object's box
 
 
@@ -31,19 +31,19 @@ class Picture(NamedTuple):
 
 
 class View(NamedTuple):
-    """A picture and its mask at the size asked for, both from -1 to 1; white and the object's inside are 1."""
+    """Image and mask at the requested size, both in [-1, 1]. White and the object's interior are 1."""
 
     image: Float[Tensor, "3 s s"]
     mask: Float[Tensor, "1 s s"]
 
 
 def recentre(rgba: np.ndarray, border: float = BORDER) -> Picture:
-    """The object in the middle of a square as large as the picture's longer side, `border` of it left free.
+    """Centre the object in a square as large as the image's longer side, with a margin of `border`.
 
-    rgba: (h, w, 4) uint8, colours not multiplied by alpha. The crop leaves out the last row and the last column of
-    the object's box, as the release does; so an object needs two rows and two columns.
+    rgba: (h, w, 4) uint8, straight alpha. As in the release, the crop omits the last row and the last column of the
+    object's box, so an object needs two rows and two columns.
 
-    Raises ValueError for another shape or type, a fully transparent picture and an object too thin to show.
+    Raises ValueError for another shape or type, a fully transparent image and an object that is too thin.
     """
     top, bottom, left, right = _box(rgba)
     height, width = bottom - top, right - left
@@ -65,7 +65,7 @@ def recentre(rgba: np.ndarray, border: float = BORDER) -> Picture:
 
 
 def inference_view(picture: Picture, size: int = SIZE) -> View:
-    """What the release's image encoder is given: colours resized cubically, the mask by its nearest pixel."""
+    """Input of the release's image encoder: cubic resizing of the colours, nearest neighbour for the mask."""
     cv2 = require("cv2")
     rgb = cv2.resize(picture.rgb, (size, size), interpolation=cv2.INTER_CUBIC)
     mask = cv2.resize(picture.mask, (size, size), interpolation=cv2.INTER_NEAREST)
@@ -73,11 +73,11 @@ def inference_view(picture: Picture, size: int = SIZE) -> View:
 
 
 def recentre_clip(frames: Sequence[np.ndarray], size: int = SIZE) -> Float[Tensor, "t 3 {size} {size}"]:
-    """RGB in [0, 1] on white, every frame recentred by itself; takes and gives what `images.compose` does.
+    """RGB in [0, 1] on white, with every frame recentred separately. Same arguments and result as `images.compose`.
 
-    `size` 512 gives the release's numbers: its image encoder does the rest of the way to 518.
+    `size` 512 gives the release's numbers; its image encoder resizes to 518.
 
-    Raises ValueError, naming the frame, for no frames and for what `recentre` refuses; ImportError without OpenCV.
+    Raises ValueError, naming the frame, for no frames and for the errors of `recentre`; ImportError without OpenCV.
     """
     if len(frames) == 0:
         raise ValueError("a clip without frames: give at least one RGBA frame")
@@ -91,10 +91,10 @@ def recentre_clip(frames: Sequence[np.ndarray], size: int = SIZE) -> Float[Tenso
 
 
 def training_crop(rgba: np.ndarray) -> Picture:
-    """A view of the release's training set: the object's box and a few pixels more, in a white square 1.15 as wide.
+    """Crop of the release's training set: the object's box plus a few pixels, in a white square 1.15 times as wide.
 
     The box grows by 5 pixels at its start and by 4 past its last row and column. Argument and errors are those of
-    `recentre`, save that one pixel is enough.
+    `recentre`, except that one pixel is enough.
     """
     top, bottom, left, right = _box(rgba)
     rgb, mask = _picture(rgba[max(top - REACH, 0) : bottom + REACH, max(left - REACH, 0) : right + REACH])
@@ -108,14 +108,14 @@ def training_crop(rgba: np.ndarray) -> Picture:
 
 
 def training_view(picture: Picture, size: int) -> View:
-    """What the release trains on: colours and mask resized bilinearly with antialiasing."""
+    """Training input of the release: colours and mask, bilinear resizing with antialiasing."""
     both = torch.cat([_unit(picture.rgb), _unit(picture.mask[..., None])])
     resized = functional.interpolate(both[None], (size, size), mode="bilinear", antialias=True)[0]
     return View(_centred(resized[:3]), _centred(resized[3:]))
 
 
 def _box(rgba: np.ndarray) -> tuple[int, int, int, int]:
-    """First and last row, first and last column of what is not fully transparent."""
+    """First and last row, first and last column of the pixels that are not fully transparent."""
     if rgba.ndim != 3 or rgba.shape[2] != 4 or rgba.dtype != np.uint8:
         raise ValueError(
             f"the picture has shape {rgba.shape} and type {rgba.dtype}, expected (height, width, 4) uint8 RGBA"
@@ -127,7 +127,7 @@ def _box(rgba: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def _picture(rgba: UInt8[np.ndarray, "h w 4"]) -> Picture:
-    """Colours are truncated, not rounded, as in the release."""
+    """Composite on white. Colours are truncated, not rounded, as in the release."""
     return Picture(on_white(rgba).clip(0, 255).astype(np.uint8), rgba[..., 3].copy())
 
 

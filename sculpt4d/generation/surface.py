@@ -1,4 +1,4 @@
-"""Latents to meshes: the surface of every frame's field, with all that frames share asked once."""
+"""Surface extraction from latents, with the work that all frames share done once."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ from sculpt4d.model.flash import flash_grid
 from sculpt4d.model.vae import ShapeVAE
 from sculpt4d.types import MeshSequence
 
-BOUNDS = 1.01  # half the side of the cube that is searched
-TOGETHER = 8  # frames whose first grids are asked at once: what is shared is little by then, and their keys fill memory
+BOUNDS = 1.01  # half the side of the sampled cube
+TOGETHER = 8  # frames whose first grids are evaluated together; more would save little and their keys fill memory
 
 
 @dataclass(frozen=True)
 class DecodedClip:
-    """Meshes, the number of points that their fields were asked at, and the number of the whole grids' points."""
+    """Meshes, the number of field queries, and the number of points of the full grids."""
 
     sequence: MeshSequence
     queries: int
@@ -32,25 +32,25 @@ class DecodedClip:
 
 @dataclass(frozen=True)
 class Surface(SurfaceSettings):
-    """How surfaces are found in the fields that the autoencoder decodes.
+    """Settings of surface extraction.
 
-    resolution: cells per axis of the cube. coarse: of the first grid, at least. suspicion: how readily thin parts are
-    looked for that the first grid did not meet; 0 follows changes of sign alone, see `extract`. extractor: mc, lewiner
-    or release, see `mesh_of`. decoder: exact asks the field coarse to fine; flash_mean and flash_merge approximate it
-    as the official program does and leave `coarse` and `suspicion` unused. chunk: points that go through the decoder at
-    once; at full size each takes about 60 kB in float32, half that in float16.
+    resolution: cells per axis of the cube. coarse: minimum cells per axis of the first grid. suspicion: how eagerly to
+    refine near possible thin parts that the first grid missed; 0 follows sign changes only, see `extract`. extractor:
+    mc, lewiner or release, see `mesh_of`. decoder: `exact` evaluates the field coarse to fine; `flash_mean` and
+    `flash_merge` approximate it as the official program does and ignore `coarse` and `suspicion`. chunk: points decoded
+    at once; at full size each takes about 60 kB in float32, half that in float16.
     """
 
     @torch.no_grad()
     def decode(self, vae: ShapeVAE, latents: Float[Tensor, "t p c"], progress: Progress | None = None) -> DecodedClip:
-        """A mesh per frame, empty where the field is nowhere positive. `latents` are the autoencoder's, denormalised.
+        """Extract a mesh per frame, empty if the field is nowhere positive. `latents` are denormalised.
 
-        Meshes of mc are closed. `progress` hears "decoding", frames done, frames in all.
+        Meshes of mc are closed. `progress` is called with "decoding", frames done, total frames.
         """
         search = self._exact if self.decoder == "exact" else self._flash
         found: list[Extraction] = []
         for together in latents.split(TOGETHER):
-            # one frame at a time: the decoder's own layers need far more memory than what is kept of them
+            # one frame at a time: the decoder's layers need far more memory than their results
             shapes = [vae.prepare(frame[None]) for frame in together]
             for extraction in search(vae, shapes):
                 found.append(extraction)
@@ -60,7 +60,7 @@ class Surface(SurfaceSettings):
         return DecodedClip(MeshSequence(tuple(each.mesh for each in found)), queries, dense)
 
     def _exact(self, vae: ShapeVAE, shapes: list[DecodedShape]) -> Iterator[Extraction]:
-        """Coarse to fine; the points of the first grid are those of every frame, and are embedded once for all."""
+        """Evaluate coarse to fine. The points of the first grid are the same for all frames and are embedded once."""
 
         def fields(shape: DecodedShape, points: Float[Tensor, "m 3"]) -> Float[Tensor, "k m"]:
             return vae.field(points[None].to(shape.keys.device), shape)
@@ -84,7 +84,7 @@ class Surface(SurfaceSettings):
             )
 
     def _flash(self, vae: ShapeVAE, shapes: list[DecodedShape]) -> Iterator[Extraction]:
-        """The official program's grid, a little coarser than asked for."""
+        """Evaluate on the official program's grid, which is slightly coarser than requested."""
         for shape in shapes:
             high = torch.full((3,), BOUNDS, device=shape.keys.device)
             mode = self.decoder.removeprefix("flash_")

@@ -1,4 +1,4 @@
-"""Frames of one object, read from a folder of images, a video or an animated image, as RGBA with the ground removed."""
+"""Video input: RGBA frames of one object from an image folder, a video or an animated image, background removed."""
 
 import re
 from collections.abc import Iterator
@@ -15,14 +15,14 @@ from sculpt4d.generation.background import remove_background
 
 STILLS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 ANIMATED = (".gif", ".webp", ".png", ".apng")
-VISIBLE = 8  # alpha of 255 below which a pixel shows nothing
+VISIBLE = 8  # alpha of 255 below which a pixel is invisible
 
-Named = tuple[str, UInt8[np.ndarray, "_h _w 4"]]  # sizes that need not agree
+Named = tuple[str, UInt8[np.ndarray, "_h _w 4"]]  # sizes may differ
 
 
 @dataclass(frozen=True)
 class Video:
-    """Frames in order, one size. `fps` is None for a folder; `background` says in words where the mask comes from."""
+    """Frames in order, one size. `fps` is None for a folder. `background` describes the source of the mask."""
 
     frames: tuple[UInt8[np.ndarray, "h w 4"], ...]
     fps: float | None
@@ -31,10 +31,10 @@ class Video:
 
 
 def read_frames(path: Path | str, frames: int | None = None, stride: int = 1, background: str = "auto") -> Video:
-    """The first `frames` pictures of `path` (all when None), every `stride`-th of them.
+    """Read the first `frames` images of `path` (all if None), taking every `stride`-th image.
 
-    `background` is an option of `background.remove_background`. Raises FileNotFoundError or ValueError, naming the file
-    and the remedy, when there is nothing to read, too little, or a frame in which nothing is visible.
+    `background` is a method of `background.remove_background`. Raises FileNotFoundError or ValueError, naming the file
+    and the remedy, if there are no frames, too few frames, or a frame in which nothing is visible.
     """
     path = Path(path)
     for name, value in (("frames", frames), ("stride", stride)):
@@ -66,7 +66,7 @@ def read_frames(path: Path | str, frames: int | None = None, stride: int = 1, ba
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
-    """Sort key under which 2.png comes before 10.png, whatever the padding."""
+    """Sort key for natural order: 2.png before 10.png, independent of zero padding."""
     parts = re.split(r"(\d+)", name.lower())
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part]
 
@@ -117,7 +117,7 @@ def _rgba(image: Image.Image, path: Path) -> UInt8[np.ndarray, "h w 4"]:
 
 
 def _pictures(image: Image.Image, path: Path) -> Iterator[Named]:
-    """Every frame as it is shown: Pillow lays the partial frames of a GIF, WebP or APNG over one another."""
+    """Every frame as displayed. Pillow composites the partial frames of a GIF, WebP or APNG."""
     pictures = iter(ImageSequence.Iterator(image))
     index = 0
     while True:
@@ -132,12 +132,12 @@ def _pictures(image: Image.Image, path: Path) -> Iterator[Named]:
 
 
 def _image_rate(image: Image.Image) -> float | None:
-    """Frames per second of an animated image, from the time its first frame is shown; None for a still."""
+    """Frames per second of an animated image, from the duration of its first frame; None for a still image."""
     if getattr(image, "n_frames", 1) < 2:
         return None
     image.load()
     milliseconds = float(image.info.get("duration", 0))
-    return 1000 / milliseconds if milliseconds > 0 else 10.0  # browsers show a frame without duration for 0.1 s
+    return 1000 / milliseconds if milliseconds > 0 else 10.0  # browsers show a frame without a duration for 0.1 s
 
 
 def _movie(path: Path) -> tuple[Iterator[Named], float | None]:
@@ -158,7 +158,7 @@ def _decoded(container: av.container.InputContainer, path: Path) -> Iterator[Nam
     with container:
         try:
             for frame in container.decode(video=0):
-                # Phones store pictures lying and a rotation beside them, in degrees counter-clockwise, as rot90 turns.
+                # Phones store unrotated frames and a rotation in degrees counter-clockwise, the direction of rot90.
                 picture = np.rot90(frame.to_ndarray(format="rgba"), round(frame.rotation / 90))
                 yield f"{path.name}[{index}]", np.ascontiguousarray(picture)
                 index += 1

@@ -1,21 +1,21 @@
-"""Grid nodes near a surface, found by walking over its triangles: the only nodes whose distance is ever asked for."""
+"""Narrow band: grid nodes near a surface, found by sampling its triangles. Distances are computed only there."""
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-ALONG, ACROSS = 0.7, 0.34  # cells between the marks of a row on a triangle, and between its rows
-STEPS = np.unique(np.rint(2.0 ** np.arange(0, 24, 0.5)).astype(np.int64))  # how often a side may be divided
+ALONG, ACROSS = 0.7, 0.34  # spacing in cells of the marks in a row on a triangle, and of the rows
+STEPS = np.unique(np.rint(2.0 ** np.arange(0, 24, 0.5)).astype(np.int64))  # allowed numbers of subdivisions of a side
 CHUNK = 1 << 18  # marks placed at once: few enough to stay in the cache
 
 
 def near_surface(triangles: Float[np.ndarray, "f 3 3"], shape: Sequence[int], reach: int) -> Bool[np.ndarray, "x y z"]:
-    """Nodes of a grid of that shape (three numbers) near the triangles, which are given in index units.
+    """Grid nodes near the triangles. `shape`: three node counts; `triangles` are in index units.
 
-    A point of a triangle lies within 0.34 cells of a row that runs past it and 0.35 of a mark along that row, 0.49 in
-    all; a mark lies within 0.5 of its node per axis. Hence reach 1 holds every node within 1 cell per axis of the
-    surface (both ends of every grid edge it cuts), reach 2 all within 2.
+    A point of a triangle lies within 0.34 cells of a row of marks and 0.35 of a mark along that row, 0.49 in all.
+    A mark lies within 0.5 of its node per axis. So reach 1 includes every node within 1 cell per axis of the surface
+    (both ends of every grid edge it cuts), and reach 2 all nodes within 2.
     """
     sides = np.add(shape, 2 * reach)
     grid = np.zeros(sides, dtype=bool)
@@ -33,14 +33,14 @@ def near_surface(triangles: Float[np.ndarray, "f 3 3"], shape: Sequence[int], re
 
 
 def _marks(triangles: Float[np.ndarray, "f 3 3"]) -> Iterator[Float[np.ndarray, "m 3"]]:
-    """Blocks of points that cover the triangles no coarser than ALONG and ACROSS, in rows along the longest side."""
+    """Yield blocks of sample points that cover the triangles at ALONG and ACROSS, in rows along the longest side."""
     side = np.linalg.norm(np.roll(triangles, -1, axis=1) - triangles, axis=2)
     longest = side.argmax(axis=1)
     row = np.arange(len(triangles))[:, None]
     start, end, apex = triangles[row, (longest[:, None] + np.arange(3)) % 3].transpose(1, 0, 2)
     length = side.max(axis=1)
     height = np.linalg.norm(np.cross(end - start, apex - start), axis=1) / np.maximum(length, 1e-12)
-    # counts from few steps leave few groups, each one array operation
+    # few allowed counts give few groups, each of which is one array operation
     along, across = np.searchsorted(STEPS, length / ALONG), np.searchsorted(STEPS, height / ACROSS)
     group = along * len(STEPS) + across
     for key in np.unique(group):
@@ -56,7 +56,7 @@ def _marks(triangles: Float[np.ndarray, "f 3 3"]) -> Iterator[Float[np.ndarray, 
 
 
 def grow(mask: Bool[np.ndarray, "x y z"], reach: int) -> Bool[np.ndarray, "x y z"]:
-    """Dilation by a cube of 2 * reach + 1 nodes, axis by axis (many times faster than scipy's)."""
+    """Dilate by a cube of 2 * reach + 1 nodes, axis by axis (many times faster than scipy's)."""
     for axis in range(3):
         for _ in range(reach):
             view = np.moveaxis(mask, axis, 0)

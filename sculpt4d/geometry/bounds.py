@@ -1,22 +1,25 @@
-"""One box for the whole clip: where the animation's centre and size are decided, and nowhere else."""
+"""Bounding box of a clip: the only place that determines the animation's centre and size."""
 
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-HALF_EXTENT = 0.49  # of the longest side; the closed surface around the mesh needs the rest of [-0.5, 0.5]
+HALF_EXTENT = 0.49  # half of the longest side; the closed surface around the mesh needs the rest of [-0.5, 0.5]
 
 
 class Box(NamedTuple):
-    """`center` (3,) of the bounds over all frames, in file units; `scale`, the factor from file units to box units."""
+    """Centre and scale of a clip.
+
+    `center` (3,): centre of the bounds over all frames, in file units. `scale`: factor from file units to box units.
+    """
 
     center: Float[np.ndarray, "3"]
     scale: float
 
 
 def clip_box(vertices: Float[np.ndarray, "t v 3"]) -> Box:
-    """The box of all frames together. ValueError when the vertices are not finite or all coincide."""
+    """Bounding box of all frames. Raises ValueError if vertices are not finite or all coincide."""
     if vertices.size == 0:
         raise ValueError(f"no vertices to bound: shape {vertices.shape}, expected (t, v, 3) with t and v above 0")
     low, high = vertices.min(axis=(0, 1)).astype(np.float64), vertices.max(axis=(0, 1)).astype(np.float64)
@@ -29,5 +32,5 @@ def clip_box(vertices: Float[np.ndarray, "t v 3"]) -> Box:
 
 
 def to_box(points: Float[np.ndarray, "*n 3"], box: Box) -> Float[np.ndarray, "*n 3"]:
-    """File units to [-0.5, 0.5]^3; the clip's longest side becomes [-0.49, 0.49]."""
+    """Map file units to [-0.5, 0.5]^3. The clip's longest side becomes [-0.49, 0.49]."""
     return ((points - box.center) * box.scale).astype(np.float32)

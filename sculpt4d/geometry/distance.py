@@ -8,9 +8,9 @@ from sculpt4d.types import Mesh
 
 
 def signed_distance(points: Float[np.ndarray, "n 3"], mesh: Mesh) -> Float[np.ndarray, " n"]:
-    """Distance to the surface in the mesh's units, float32; positive where the winding number exceeds one half.
+    """Signed distance in the mesh's units, float32; positive where the winding number exceeds one half.
 
-    Meant for closed, outward meshes without inner walls, such as those of `watertight`.
+    Requires closed, outward meshes without inner walls, such as those of `watertight`.
     """
     if len(mesh.faces) == 0:
         raise ValueError("an empty mesh has no distance: skip the frame or raise the resolution of watertight")

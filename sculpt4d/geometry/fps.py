@@ -1,4 +1,4 @@
-"""The encoder's query points: farthest point sampling of uniform and sharp surface points (base spec 2.3)."""
+"""Farthest point sampling of the encoder's query points, on uniform and sharp surface points (base spec 2.3)."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,14 +8,14 @@ from jaxtyping import Float, Int64
 
 
 class Section(NamedTuple):
-    """Part of a surface cloud that gets queries of its own. `inputs`: its points that the encoder sees."""
+    """Part of a surface point cloud with its own queries. `inputs`: number of its points that the encoder sees."""
 
     queries: int
     inputs: int
 
 
 def split_queries(latents: int, uniform: int, sharp: int) -> tuple[int, int]:
-    """Queries among `uniform` and `sharp` surface points, in proportion; what does not divide goes to the uniform."""
+    """Split the queries between `uniform` and `sharp` surface points; the remainder goes to the uniform section."""
     if latents < 1 or uniform < 0 or sharp < 0 or uniform + sharp == 0:
         raise ValueError(f"{latents} queries among {uniform} uniform and {sharp} sharp points: both must be given")
     second = latents * sharp // (uniform + sharp)
@@ -23,7 +23,7 @@ def split_queries(latents: int, uniform: int, sharp: int) -> tuple[int, int]:
 
 
 def encoder_sections(latents: int, uniform: int, sharp: int, ratio: float) -> tuple[Section, Section]:
-    """The uniform and the sharp section of an encoder made for those counts; it sees `ratio` points for each query."""
+    """Uniform and sharp section for an encoder with these counts. The encoder sees `ratio` points per query."""
     counts = zip(split_queries(latents, uniform, sharp), (uniform, sharp), strict=True)
     first, second = (Section(queries, min(int(queries * ratio), points)) for queries, points in counts)
     return first, second
@@ -32,9 +32,9 @@ def encoder_sections(latents: int, uniform: int, sharp: int, ratio: float) -> tu
 def input_rows(
     sections: Sequence[Section], orders: Sequence[Int64[np.ndarray, " _"]], points: Sequence[int]
 ) -> Int64[np.ndarray, " n"]:
-    """Rows of the whole cloud that the encoder sees, section by section.
+    """Indices of the points that the encoder sees, section by section.
 
-    orders: a random permutation of each section's points, of which the first are taken. points: size of each section.
+    orders: a random permutation of each section's points, of which the first are used. points: size of each section.
     """
     starts = np.cumsum([0, *points])
     chosen = [start + order[: section.inputs] for section, order, start in zip(sections, orders, starts, strict=False)]
@@ -42,7 +42,7 @@ def input_rows(
 
 
 def query_rows(points: Float[np.ndarray, "n 3"], sections: Sequence[Section]) -> Int64[np.ndarray, " p"]:
-    """Rows of the encoder's inputs that become its queries: farthest point sampling of each section on its own."""
+    """Indices of the encoder inputs that become queries: farthest point sampling in each section separately."""
     rows, start = [], 0
     for section in sections:
         if section.queries:
@@ -54,12 +54,11 @@ def query_rows(points: Float[np.ndarray, "n 3"], sections: Sequence[Section]) ->
 
 
 def farthest_points(points: Float[np.ndarray, "n 3"], count: int, start: int = 0) -> Int64[np.ndarray, " count"]:
-    """Rows of `count` points, each the farthest from those before it, from row `start` on; ties go to the lowest row.
+    """Indices of `count` points by farthest point sampling from index `start`; ties go to the lowest index.
 
-    The release starts at a random row. Plain numpy: 4096 of 81,920 points take about 0.3 s, 512 of 10,000 five
-    milliseconds. fpsample 1.0.2 is ten times faster and not used: its bucket samplers reorder the points and read the
-    start row after that, so they begin at another point than asked for. ValueError when there are fewer points than
-    asked for, or coordinates are not finite.
+    The release starts at a random index. Plain numpy: 4096 of 81,920 points take about 0.3 s, 512 of 10,000 take 5 ms.
+    fpsample 1.0.2 is ten times faster but not used: its bucket samplers reorder the points before they read the start
+    index, so they begin at another point. Raises ValueError if there are too few points or coordinates are not finite.
     """
     if not 0 < count <= len(points):
         raise ValueError(f"{count} points asked for, {len(points)} given: ask for 1 to {len(points)}, or sample more")

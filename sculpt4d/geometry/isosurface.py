@@ -1,4 +1,4 @@
-"""The surface of any distance function: sampled coarse to fine near its zero level, then marching cubes."""
+"""Isosurface extraction from any distance function: coarse-to-fine sampling near the level, then marching cubes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from sculpt4d.types import Mesh
 Field = Callable[[Float[Tensor, "m 3"]], Float[Tensor, " m"]]
 Fields = Callable[[Float[Tensor, "m 3"]], Float[Tensor, "k m"]]
 Progress = Callable[[int], None]
-HALF_DIAGONAL = 3**0.5 / 2  # of a cell: no point of it lies farther from the nearest corner
+HALF_DIAGONAL = 3**0.5 / 2  # of a cell: the largest distance of its points to the nearest corner
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """A surface, the number of points that its field was asked at, and the number of the whole grid's."""
+    """Extracted mesh, number of field queries, and number of points of the full grid."""
 
     mesh: Mesh
     queries: int
@@ -40,25 +40,28 @@ def extract(
     start: Float32[np.ndarray, "x y z"] | None = None,
     progress: Progress | None = None,
 ) -> Extraction:
-    """Where `field` (positive inside) equals `level`, as `mesh_of` makes it of a grid with `resolution` cells an axis.
+    """Extract the surface where `field` (positive inside) equals `level`, on a grid of `resolution` cells per axis.
 
     The box has `resolution` + 1 samples per axis. The first grid halves `resolution` for as long as the result is a
-    whole number of at least `coarse` cells. Each finer grid interpolates it and asks the field at the corners of every
-    cell that the surface passes through, until all of them are known: a piece of surface is followed to its end, and
-    is that of the dense grid wherever any grid on the way had samples on both sides of it.
+    whole number of at least `coarse` cells. Each finer grid interpolates the previous one. It then evaluates the field
+    at the corners of every cell that the surface crosses, until all of these corners are known. So a piece of surface
+    is followed to its end. It equals that of the dense grid if any grid on the way had samples on both sides of it.
 
-    Thinner parts have no sample inside, so finer grids also ask around suspicious nodes: those whose value would fall
-    to `level` within half a cell's diagonal at the slope seen there, times `safety`. In a distance field this finds
-    every part that the dense grid shows, if it is convex and parts stand two cells of the first grid apart (see
-    `_suspicious`). Missed can be: thin parts closer together than that, and parts thinner than a cell of the first grid
-    where the field saturates within 1.45 of those cells, or is no distance (a network's, away from its data) and leaves
-    no trace at the corners around them. Raise `coarse` for all of these, `safety` for the last. `band` asks around all
-    values below it in size, as the official program does (0.95); `safety=0` follows sign changes alone;
-    `coarse=resolution` is the dense grid.
+    Thinner parts have no sample inside. Finer grids therefore also evaluate around suspicious nodes: those whose value
+    would reach `level` within half a cell's diagonal at the local slope, times `safety`. In a distance field this finds
+    every convex part that the dense grid shows, if parts are two cells of the first grid apart (see `_suspicious`).
+    These parts can be missed:
 
-    `field` gets at most `chunk` float32 CPU points at a time, without gradients. `start`: its values on the first grid,
-    from `sample`, if they are known already; they count as queries. `progress` hears the number of points after each
-    call. ValueError when the field is not finite; an empty mesh when it is positive nowhere.
+    - thin parts closer together than that;
+    - parts thinner than a cell of the first grid where the field saturates within 1.45 of those cells;
+    - such parts where the field is not a distance (a network's, away from its data) and leaves no trace at the corners.
+
+    Raise `coarse` for all of these, `safety` for the last. `band` also evaluates around all smaller absolute values, as
+    the official program does (0.95). `safety=0` follows sign changes only. `coarse=resolution` is the dense grid.
+
+    `field` gets at most `chunk` float32 CPU points per call, without gradients. `start`: values on the first grid from
+    `sample`, if known; they count as queries. `progress` is called with the number of points after each call.
+    Raises ValueError if the field is not finite. Returns an empty mesh if the field is nowhere positive.
     """
     cells = first_cells(resolution, coarse)
 
@@ -83,7 +86,7 @@ def extract(
 
 
 def first_cells(resolution: int, coarse: int) -> int:
-    """Cells per axis of the grid that `extract` starts with."""
+    """Cells per axis of the first grid of `extract`."""
     if resolution < 1 or coarse < 1:
         raise ValueError(f"resolution {resolution} and coarse {coarse} must be at least 1")
     cells = resolution
@@ -95,7 +98,7 @@ def first_cells(resolution: int, coarse: int) -> int:
 def sample(
     fields: Fields, cells: int, bounds: Bounds, chunk: int, progress: Progress | None = None
 ) -> Float32[np.ndarray, "k x y z"]:
-    """Values of k fields, asked together, at every node of a grid: from corner to corner of the box, x slowest."""
+    """Values of k fields, evaluated together, at every grid node: from corner to corner of the box, x slowest."""
     answers = _ask(fields, np.arange((cells + 1) ** 3), cells, bounds, chunk, progress)
     return answers.reshape(-1, *(cells + 1,) * 3)
 
@@ -103,7 +106,7 @@ def sample(
 def _ask(
     fields: Fields, rows: np.ndarray, cells: int, bounds: Bounds, chunk: int, progress: Progress | None
 ) -> Float32[np.ndarray, "k m"]:
-    """Values at the nodes of the grid with these rows."""
+    """Evaluate the fields at the grid nodes with these indices."""
     if chunk < 1:
         raise ValueError(f"chunk {chunk} must be at least 1")
     low, high = corners(bounds)
@@ -126,15 +129,16 @@ def _ask(
 
 
 def _suspicious(values: Float32[np.ndarray, "x y z"], safety: float, band: float) -> Bool[np.ndarray, "x y z"]:
-    """Nodes that may have a part nearby which no sample has met.
+    """Nodes near which a part may lie that no sample has hit.
 
     Let x be a point of the part, h the side of a cell and y the node nearest to x. They are at most h sqrt(3) / 2
     apart, so a field that is s times the distance has |f(y)| <= s h sqrt(3) / 2. The distance to a convex part is a
-    convex function: away from the part it grows along axis i by at least h |n_i| from y to its neighbour, n the unit
-    gradient at y. Hence the norm of the larger differences per axis is at least s h, and |f(y)| at most sqrt(3) / 2 of
-    it: `safety` 1 finds y. x lies within half a cell of y on every axis, so the grid of half the cell asks at y and one
-    node around it, the node next to x is among them, and the argument repeats down to the grid that meets the part. A
-    field that saturates at a distance of 1.45 h or more does not disturb this (worst where n is a cell's diagonal).
+    convex function: away from the part it grows along axis i by at least h |n_i| from y to its neighbour, n being the
+    unit gradient at y. Hence the norm of the larger differences per axis is at least s h, and |f(y)| at most sqrt(3) /
+    2 of it: `safety` 1 finds y. x lies within half a cell of y on every axis. So the grid of half the cell size
+    evaluates y and one node around it, which includes the node next to x. The argument repeats down to the grid that
+    hits the part. A field that saturates at a distance of 1.45 h or more does not affect this (worst case: n along a
+    cell's diagonal).
     """
     squared = np.zeros_like(values)
     for axis in range(3):
@@ -144,15 +148,15 @@ def _suspicious(values: Float32[np.ndarray, "x y z"], safety: float, band: float
         view[:-1] = np.maximum(view[:-1], step)
         squared += larger**2
     size = np.abs(values)
-    # strictly less: where the field is flat it says nothing of distance
+    # strictly less: a flat field contains no distance information
     return (size < safety * HALF_DIAGONAL * np.sqrt(squared)) | (size < band)
 
 
 def _passed(values: Float32[np.ndarray, "x y z"], level: float) -> Bool[np.ndarray, "x y z"]:
-    """Corners of every cell that has some of them inside and some outside.
+    """Corners of every cell that has corners both inside and outside.
 
-    Both ends of every cut edge would do for the vertices, but not for the end of the search: in an ambiguous face the
-    two edges that are known can hide the other two.
+    Both ends of every cut edge would suffice for the vertices, but not to end the search: in an ambiguous face the two
+    known edges can hide the other two.
     """
     some = every = values > level
     for axis in range(3):
@@ -169,14 +173,14 @@ def _passed(values: Float32[np.ndarray, "x y z"], level: float) -> Bool[np.ndarr
 
 
 def _spread(mask: Bool[np.ndarray, "x y z"]) -> Bool[np.ndarray, "u v w"]:
-    """The nodes of a grid among those of the grid of half the cell."""
+    """Mark the nodes on the grid of half the cell size."""
     fine = np.zeros(np.multiply(mask.shape, 2) - 1, dtype=bool)
     fine[::2, ::2, ::2] = mask
     return fine
 
 
 def _double(values: Float32[np.ndarray, "x y z"]) -> Float32[np.ndarray, "u v w"]:
-    """The grid of half the cell, new nodes halfway between their neighbours."""
+    """Interpolate to the grid of half the cell size; new nodes are the mean of their neighbours."""
     for axis in range(3):
         coarse = np.moveaxis(values, axis, 0)
         fine = np.empty((2 * len(coarse) - 1, *coarse.shape[1:]), dtype=np.float32)

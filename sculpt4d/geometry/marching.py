@@ -1,4 +1,7 @@
-"""A grid of values to a mesh: marching cubes in true positions and closed, or as the official program places it."""
+"""Marching cubes: a grid of values to a mesh.
+
+The mesh is closed and in true positions, or placed as in the official program.
+"""
 
 from collections.abc import Sequence
 
@@ -9,12 +12,15 @@ from skimage.measure import marching_cubes
 from sculpt4d.types import Mesh
 
 EXTRACTORS = ("mc", "lewiner", "release")
-NUDGE = 1e-2  # of the usual step across the surface: values nearer to zero make faces without area
-Bounds = float | Sequence[float]  # half the side of a cube around the origin, or its least and its greatest corner
+NUDGE = 1e-2  # fraction of the usual step across the surface; values nearer to zero give faces without area
+Bounds = float | Sequence[float]  # half the side of a cube around the origin, or the minimum and maximum corner
 
 
 def corners(bounds: Bounds) -> tuple[Float64[np.ndarray, "3"], Float64[np.ndarray, "3"]]:
-    """Least and greatest corner of the box. Raises ValueError unless it is one positive number or six that enclose."""
+    """Minimum and maximum corner of the box.
+
+    Raises ValueError unless `bounds` is one positive number or six that enclose a volume.
+    """
     given = np.asarray(bounds, dtype=np.float64).reshape(-1)
     box = np.concatenate([-given.repeat(3), given.repeat(3)]) if len(given) == 1 else given
     if len(box) != 6 or not (box[:3] < box[3:]).all():
@@ -29,12 +35,16 @@ def mesh_of(
     extractor: str = "mc",
     resolution: int | None = None,
 ) -> Mesh:
-    """Where `values` (positive inside), sampled from corner to corner of the box, equal `level`; faces look outward.
+    """Mesh where `values` (positive inside) equal `level`; faces look outward.
 
-    mc: closed and in place, see `march`. lewiner: alike with scikit-image's default table, which now and then gives an
-    edge four faces. release: as the official program writes it, for comparison with its files (base spec 2.9): open
-    where the solid meets the border, and placed as if R cells were R + 1, R being the `resolution` that was asked for
-    (default: that of the grid). Empty where the level is not crossed. Raises ValueError for another extractor.
+    The grid is sampled from corner to corner of the box. `extractor`:
+    - mc: closed and in true positions, see `march`.
+    - lewiner: the same with scikit-image's default table, which occasionally gives an edge four faces.
+    - release: as the official program writes it, for comparison with its files (base spec 2.9). It is open where the
+      solid meets the border, and placed as if R cells were R + 1. R is the requested `resolution` (default: the
+    grid's).
+
+    The mesh is empty if the level is not crossed. Raises ValueError for another extractor.
     """
     if extractor not in EXTRACTORS:
         raise ValueError(f"extractor={extractor} is not one of {', '.join(EXTRACTORS)}")
@@ -56,10 +66,10 @@ def march(
     spacing: float | Float64[np.ndarray, "3"],
     table: str = "lorensen",
 ) -> Mesh:
-    """Zero level of `values` (positive inside); node (i, j, k) lies at origin + spacing * (i, j, k).
+    """Mesh at the zero level of `values` (positive inside). Node (i, j, k) lies at origin + spacing * (i, j, k).
 
-    Every edge of the result has exactly two faces, which face outward; empty where nothing is positive. A solid that
-    reaches the border of the grid is closed half a cell beyond it.
+    Every edge of the result has exactly two faces, which face outward. The mesh is empty if nothing is positive. A
+    solid that reaches the border of the grid is closed half a cell beyond it.
     """
     if not (values > 0).any():
         return nothing()
@@ -72,16 +82,16 @@ def march(
     border[1:-1, 1:-1, 1:-1] = False
     values = np.pad(values, 1, mode="edge")
     values[border] = -np.abs(values[border])
-    # Lewiner's table, the default, now and then gives an edge four faces; they differ in ambiguous cells alone
+    # Lewiner's table, the default, sometimes gives an edge four faces; the tables differ only in ambiguous cells
     vertices, faces, _, _ = marching_cubes(values, 0.0, method=table)
     return _outward(origin + spacing * (vertices.astype(np.float64) - 1), faces)
 
 
 def nothing() -> Mesh:
-    """The mesh of a field that is positive nowhere."""
+    """Empty mesh, for a field that is nowhere positive."""
     return Mesh(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32))
 
 
 def _outward(vertices: Float[np.ndarray, "v 3"], faces: np.ndarray) -> Mesh:
-    """scikit-image orders faces for values that fall inward; ours rise, hence the reversal."""
+    """Reverse the faces: scikit-image orders them for values that decrease inward; ours increase."""
     return Mesh(vertices.astype(np.float32), np.ascontiguousarray(faces[:, ::-1], dtype=np.int32))

@@ -1,15 +1,15 @@
-"""Morton order: points along a curve through all octants, so that neighbours in it are neighbours in space."""
+"""Morton order: sort points along a space-filling curve, so that neighbours in the order are neighbours in space."""
 
 import numpy as np
 from jaxtyping import Float, Int64
 
-BITS = 20  # of every coordinate: a millionth of the extent
+BITS = 20  # bits per coordinate: a millionth of the extent
 
 
 def morton_order(points: Float[np.ndarray, "n 3"]) -> Int64[np.ndarray, " n"]:
-    """Rows of `points` by the interleaved bits of their coordinates, quantised over their own box; ties keep order.
+    """Indices of `points` sorted by the interleaved bits of their coordinates; ties keep their order.
 
-    ValueError for coordinates that are not finite.
+    Coordinates are quantised over the bounding box of the points. Raises ValueError if they are not finite.
     """
     if not np.isfinite(points).all():
         raise ValueError("points hold NaN or infinite coordinates: drop them before ordering")

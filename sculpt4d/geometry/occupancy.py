@@ -1,4 +1,4 @@
-"""Solid occupancy on a lattice of cells: what the IoU of two meshes compares, inside a box and beyond it."""
+"""Solid occupancy of meshes on a lattice of cells, inside a box and beyond it. Used for the IoU of two meshes."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,12 +12,12 @@ from sculpt4d.geometry.rays import winding_grid
 from sculpt4d.geometry.triangles import enclosed_volume, face_areas
 from sculpt4d.types import Mesh
 
-BEYOND = 32  # times the cells of the box: a lattice that would need more beyond it has coarser cells there
-SLAB = 1 << 21  # centres that generalised winding numbers are asked for at once
+BEYOND = 32  # maximum lattice size beyond the box, in multiples of the box's cells; cells get coarser above it
+SLAB = 1 << 21  # cell centres per call of the generalised winding number
 
 
 class Beyond(NamedTuple):
-    """What meshes hold outside of the box, in cells of the box: inside at least one of them, and inside all."""
+    """Volume outside the box, in cells of the box: inside at least one mesh, and inside all."""
 
     either: float
     both: float
@@ -26,20 +26,20 @@ class Beyond(NamedTuple):
 def occupancy(mesh: Mesh, resolution: int = 64, extent: float = 1.0) -> Bool[np.ndarray, "r r r"]:
     """Which centres of resolution^3 cells of [-extent, extent]^3 lie inside: winding number above one half.
 
-    Overlapping parts count once. Closed meshes take exact counts along grid columns; meshes with holes take generalised
-    winding numbers at every centre, which close a hole smoothly and cost some ten times more. A mesh that is inside out
-    as a whole (negative volume) is turned. Nothing is inside an empty or wholly degenerate mesh.
+    Overlapping parts count once. Closed meshes are counted exactly along grid columns. Meshes with holes use
+    generalised winding numbers at every centre, which close holes smoothly and cost about ten times more. A mesh that
+    is inside out as a whole (negative volume) is reversed. An empty or fully degenerate mesh has no interior.
     """
     spacing = 2 * extent / resolution
     return _solid(mesh, np.full(3, -extent + spacing / 2), spacing, (resolution,) * 3)
 
 
 def occupancy_beyond(meshes: Sequence[Mesh], resolution: int = 64, extent: float = 1.0) -> Beyond:
-    """What the meshes hold outside of [-extent, extent]^3, counted at the centres of `occupancy`'s lattice laid further
-    out. (0, 0) where none of them reaches a centre there.
+    """Volume of the meshes outside [-extent, extent]^3, counted on the lattice of `occupancy` extended beyond the box.
 
-    Time and memory are bounded: the lattice spans the bounds of those that reach out, and while it would have more than
-    `BEYOND` resolution^3 cells, their sides are doubled; a cell then counts as many as it replaces outside of the box.
+    (0, 0) if no mesh reaches a cell centre there. Time and memory are bounded: the lattice spans the bounds of the
+    meshes that leave the box. While it would exceed `BEYOND` * resolution^3 cells, the cell side is doubled. A larger
+    cell counts as the number of cells outside the box that it replaces.
     """
     spacing = 2 * extent / resolution
     ranges = [_centres(mesh, spacing, extent) for mesh in meshes]
@@ -48,7 +48,7 @@ def occupancy_beyond(meshes: Sequence[Mesh], resolution: int = 64, extent: float
         return Beyond(0.0, 0.0)
     low = np.min([low for (low, _), far in zip(ranges, out, strict=True) if far], axis=0)
     high = np.max([high for (_, high), far in zip(ranges, out, strict=True) if far], axis=0)
-    side = 1.0  # of a cell, in cells of the box
+    side = 1.0  # side of a cell, in cells of the box
     while np.prod(np.floor(high / side) - np.floor(low / side) + 1) > BEYOND * resolution**3:
         side *= 2
     low, high = np.floor(low / side), np.floor(high / side)
@@ -61,8 +61,10 @@ def occupancy_beyond(meshes: Sequence[Mesh], resolution: int = 64, extent: float
 
 
 def _centres(mesh: Mesh, spacing: float, extent: float) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"]]:
-    """Least and greatest number along every axis of the lattice's centres within the bounds of the mesh's faces; those
-    of the box count from 0. Whole numbers as floats, which hold any size. The first is the greater where there is none.
+    """Minimum and maximum index along every axis of the lattice centres within the bounds of the mesh's faces.
+
+    Indices of the box count from 0. They are whole numbers stored as floats, which hold any size. If there is no
+    centre, the minimum exceeds the maximum.
     """
     corners = mesh.vertices[mesh.faces].reshape(-1, 3).astype(np.float64)
     corners = corners[np.isfinite(corners).all(axis=1)]
@@ -73,13 +75,13 @@ def _centres(mesh: Mesh, spacing: float, extent: float) -> tuple[Float[np.ndarra
 
 
 def _shares(start: float, count: int, side: float, resolution: int) -> Float[np.ndarray, " n"]:
-    """How many cells of the box each of `count` cells covers along an axis, from the one numbered `start`."""
+    """Number of box cells that each of `count` lattice cells covers along an axis, from index `start` on."""
     edges = np.clip((start + np.arange(count + 1)) * side, 0, resolution)
     return np.diff(edges)
 
 
 def _outside(solid: Bool[np.ndarray, "x y z"], shares: Sequence[Float[np.ndarray, " _"]], side: float) -> float:
-    """Cells counted by their volume less what of it lies in the box."""
+    """Volume of the cells minus the part inside the box."""
     within = [np.flatnonzero(share) for share in shares]
     if not all(map(len, within)):
         return float(solid.sum()) * side**3
@@ -92,7 +94,7 @@ def _outside(solid: Bool[np.ndarray, "x y z"], shares: Sequence[Float[np.ndarray
 def _solid(
     mesh: Mesh, first: Float[np.ndarray, "3"], spacing: float, shape: tuple[int, ...]
 ) -> Bool[np.ndarray, "x y z"]:
-    """Which centres of a lattice lie inside; `first` is that of its first cell."""
+    """Which lattice centres lie inside. `first` is the index of the first cell."""
     solid = np.zeros(shape, dtype=bool)
     if not face_areas(mesh.vertices, mesh.faces).any():
         return solid

@@ -1,4 +1,4 @@
-"""What a triangle soup is made of: parts that enclose a volume, and open shells that do not."""
+"""Split a triangle soup into closed parts, which enclose a volume, and open shells, which do not."""
 
 from typing import NamedTuple
 
@@ -8,12 +8,12 @@ from jaxtyping import Float, Integer
 
 from sculpt4d.geometry.triangles import face_areas, face_volumes
 
-MERGE = 2**-20  # of the extent: nearer vertices are one (files split them at seams of texture and shading)
-FLAT = 1e-6  # volume / area^1.5 below which a part encloses nothing, such as a sheet drawn from both sides
+MERGE = 2**-20  # fraction of the extent below which vertices are merged (files split them at texture and shading seams)
+FLAT = 1e-6  # volume / area^1.5 below which a part encloses nothing, such as a double-sided sheet
 
 
 class Parts(NamedTuple):
-    """One vertex array in float64, for libigl; `solid` faces of closed parts, outward; `shell` faces of all others."""
+    """Vertices in float64, for libigl; `solid`: faces of closed parts, outward; `shell`: all other faces."""
 
     vertices: Float[np.ndarray, "v 3"]
     solid: Integer[np.ndarray, "s 3"]
@@ -21,7 +21,7 @@ class Parts(NamedTuple):
 
 
 def merge_vertices(vertices: Float[np.ndarray, "v 3"]) -> Integer[np.ndarray, " v"]:
-    """For every vertex the number of its place, 0 .. places - 1: equal positions, equal numbers."""
+    """Index of the merged position of every vertex, from 0. Equal positions have equal indices."""
     low = vertices.min(axis=0)
     step = max(float((vertices.max(axis=0) - low).max()) * MERGE, np.finfo(np.float32).tiny)
     cell = np.rint((vertices - low) / step).astype(np.int64)
@@ -29,7 +29,7 @@ def merge_vertices(vertices: Float[np.ndarray, "v 3"]) -> Integer[np.ndarray, " 
 
 
 def edges_of(faces: Integer[np.ndarray, "f 3"]) -> tuple[Integer[np.ndarray, " e"], Integer[np.ndarray, " e"]]:
-    """Undirected edge numbers of the corners (face by face, corner k to k + 1) and their direction, +1 or -1."""
+    """Undirected edge index of every corner (face by face, corner k to k + 1) and its direction, +1 or -1."""
     start, end = faces.reshape(-1), np.roll(faces, -1, axis=1).reshape(-1)
     low, high = np.minimum(start, end), np.maximum(start, end)
     edge = np.unique(low.astype(np.int64) * (int(faces.max(initial=0)) + 1) + high, return_inverse=True)[1]
@@ -37,13 +37,16 @@ def edges_of(faces: Integer[np.ndarray, "f 3"]) -> tuple[Integer[np.ndarray, " e
 
 
 def is_closed(faces: Integer[np.ndarray, "f 3"]) -> bool:
-    """Every edge is walked as often one way as the other: winding numbers are then whole numbers off the surface."""
+    """Whether every edge is used equally often both ways. Winding numbers off the surface are then integers."""
     edge, direction = edges_of(faces)
     return len(faces) > 0 and not np.bincount(edge, weights=direction).any()
 
 
 def usable(vertices: Float[np.ndarray, "v 3"], faces: Integer[np.ndarray, "f 3"]) -> Parts:
-    """Finite faces over merged vertices, all as `shell`. ValueError when none of them has an area."""
+    """Merge vertices and drop faces that are not finite or have two equal vertices; all faces are `shell`.
+
+    Raises ValueError if no face has an area.
+    """
     if not face_areas(vertices, faces).any():
         raise ValueError(f"no usable face: all {len(faces)} are degenerate or have vertices that are not finite")
     finite = np.isfinite(vertices).all(axis=1)
@@ -58,9 +61,9 @@ def usable(vertices: Float[np.ndarray, "v 3"], faces: Integer[np.ndarray, "f 3"]
 
 
 def split_parts(vertices: Float[np.ndarray, "v 3"], faces: Integer[np.ndarray, "f 3"]) -> Parts:
-    """Closed parts, turned outward, apart from open ones. Nested closed parts are one solid: cavities count as filled.
+    """Separate closed parts, turned outward, from open ones. Nested closed parts form one solid: cavities are filled.
 
-    A part is closed when every edge is used an even number of times and the faces can be turned to agree.
+    A part is closed if every edge is used an even number of times and the faces can be oriented consistently.
     """
     vertices, _, faces = usable(vertices, faces)
     part = igl.facet_components(faces)[1]

@@ -1,4 +1,4 @@
-"""Carried points put onto the closed surface, with its normals (paper 3.2)."""
+"""Projection of carried points onto the closed surface, with its normals (paper 3.2)."""
 
 import igl
 import numpy as np
@@ -17,12 +17,12 @@ def project(
     mesh: Mesh,
     method: str = "closest_point",
 ) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]:
-    """A point of the mesh for every point, and the unit normal of the face it lies on; both float32.
+    """Project every point onto the mesh. Returns positions and unit face normals, both float32.
 
-    closest_point: the exact closest point. nearest_center: the centre of the face whose centre is nearest, as the paper
-    says. The default is the exact one by measurement (docs/data.md): centres move points along the surface by a quarter
-    of a cell, differently in every frame, which reads as motion of 0.35 cells that is not there (exact: 0.02), and put
-    several points at one place; normals are as good and the time is the same.
+    closest_point (default): the exact closest point. nearest_center: the centre of the face with the nearest centre, as
+    in the paper. The default was chosen by measurement (docs/data.md). Centres shift points along the surface by a
+    quarter of a cell, differently in every frame, which reads as a false motion of 0.35 cells (exact: 0.02). They also
+    map several points to one position. Normals and time are about the same.
     Raises ValueError for an empty mesh or another method.
     """
     if len(mesh.faces) == 0:
@@ -30,13 +30,13 @@ def project(
     vertices, faces = mesh.vertices.astype(np.float64), mesh.faces.astype(np.int64)
     query = np.ascontiguousarray(points, dtype=np.float64)
     if method == "closest_point":
-        # neighbours asked one after the other walk the same branches of the tree: two to four times faster
+        # neighbouring queries in sequence visit the same branches of the tree: two to four times faster
         order = morton_order(query)
         face, position = np.empty(len(query), dtype=np.int64), np.empty_like(query)
         _, face[order], position[order] = igl.point_mesh_squared_distance(query[order], vertices, faces)
     elif method == "nearest_center":
         centers = vertices[faces].mean(axis=1)
-        # centres of marching cubes lie evenly: a tree split in the middle of space is built ten times faster
+        # marching cubes face centres are evenly spaced: splitting at the spatial middle builds ten times faster
         face = cKDTree(centers, balanced_tree=False, compact_nodes=False).query(query)[1]
         position = centers[face]
     else:

@@ -1,20 +1,21 @@
-"""Winding number at every node of a grid, counted along its columns: which nodes lie inside closed surfaces."""
+"""Winding numbers at grid nodes, counted along columns, to find the nodes inside closed surfaces."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Int16, Integer
 
-# Columns stand a little beside the nodes, so that none meets an edge or a vertex of a mesh with round coordinates.
+# Columns are offset slightly from the nodes, so that none hits an edge or vertex of a mesh with round coordinates.
 BESIDE = (1.0e-4 * np.sqrt(2), 1.0e-4 * np.sqrt(3))  # cells
-CHUNK = 1 << 20  # pairs of triangle and column tested at once
+CHUNK = 1 << 20  # triangle-column pairs per batch
 
 
 def winding_grid(triangles: Float[np.ndarray, "f 3 3"], shape: Sequence[int]) -> Int16[np.ndarray, "x y z"]:
-    """Winding numbers on a grid of that shape (three numbers) of the closed surface `triangles`, in index units.
+    """Winding numbers of a closed surface at the nodes of a grid.
 
-    A column along the third axis enters the surface where a face looks down and leaves it where one looks up. Exact but
-    for nodes within about 2e-4 cells of the surface; meaningless for surfaces with a border.
+    `shape`: three node counts. `triangles`: in index units. A column along the third axis enters the surface at a face
+    that looks down and leaves it at one that looks up. Exact except for nodes within about 2e-4 cells of the surface.
+    Meaningless for surfaces with a border.
     """
     change = np.zeros(shape, dtype=np.int16)
     flat = change.reshape(-1)
@@ -45,16 +46,16 @@ def _count_crossings(
     column: Integer[np.ndarray, "k 2"],
     shape: Sequence[int],
 ) -> None:
-    """Add each crossing of a column with its triangle to the first node above it: +1 where the column goes in."""
+    """Add each crossing of a column with its triangle to the first node above it: +1 where the column enters."""
     corner = plane - column[:, None]
     following = np.roll(corner, -1, axis=1)
-    # twice the areas column-corner-corner; their sum is the triangle's own, all share a sign inside it
+    # twice the areas column-corner-corner; inside the triangle all have one sign and sum to its area
     area = corner[:, :, 0] * following[:, :, 1] - corner[:, :, 1] * following[:, :, 0]
     hit = (area > 0).all(axis=1) | (area < 0).all(axis=1)
     area, height, column = area[hit], height[hit], column[hit]
     total = area.sum(axis=1)
     crossing = np.einsum("ki,ki->k", np.roll(area, -1, axis=1), height) / total
-    node = np.clip(np.ceil(crossing), 0, shape[2]).astype(np.int64)  # an end may lie farther out than integers reach
+    node = np.clip(np.ceil(crossing), 0, shape[2]).astype(np.int64)  # a crossing may exceed the integer range
     kept = node < shape[2]
     row = (column[kept, 0] * shape[1] + column[kept, 1]) * shape[2] + node[kept]
     np.add.at(change, row, np.where(total[kept] < 0, 1, -1).astype(np.int16))

@@ -1,4 +1,4 @@
-"""Points on the sharp edges of the rest pose, where the dihedral angle shows an edge of the shape."""
+"""Points on sharp edges of the rest pose, detected by the dihedral angle."""
 
 import numpy as np
 from jaxtyping import Float, Integer
@@ -15,9 +15,9 @@ def sharp_edges(
 ) -> tuple[Integer[np.ndarray, " e"], Integer[np.ndarray, " e"]]:
     """Face and corner at which each sharp edge starts; corner k is the edge from k to k + 1.
 
-    Sharp: the normals of its two faces differ by more than `degrees`. Vertices at one place count as one, so seams of
-    texture or shading are no edges. Faces wound against each other are compared as if they agreed. Borders, edges of
-    three or more faces and faces without area make none.
+    An edge is sharp if the normals of its two faces differ by more than `degrees`. Vertices at one position are merged,
+    so texture and shading seams do not count. Faces with opposite orientation are compared as if they agreed. Borders,
+    edges of three or more faces and faces without area are excluded.
     """
     rows = np.flatnonzero(face_areas(vertices, faces) > 0)
     if len(rows) == 0:
@@ -41,7 +41,7 @@ def sample_sharp(
     rng: np.random.Generator,
     degrees: float = 30.0,
 ) -> SurfacePoints:
-    """`count` points, uniform by length over the sharp edges; none at all (n = 0) when the mesh has no sharp edge."""
+    """Sample `count` points uniformly by length on the sharp edges; empty (n = 0) if there is no sharp edge."""
     face, corner = sharp_edges(vertices, faces, degrees)
     start, end = faces[face, corner], faces[face, (corner + 1) % 3]
     cumulative = np.cumsum(np.linalg.norm((vertices[end] - vertices[start]).astype(np.float64), axis=1))

@@ -1,6 +1,6 @@
-"""Areas, normals and volumes of triangles: the one place where these formulas stand.
+"""Areas, normals and volumes of triangles; the only implementation of these formulas.
 
-`corners` are (f, 3, 3): face, corner, coordinate; counter-clockwise seen from outside. Results keep its dtype.
+`corners` are (f, 3, 3): face, corner, coordinate; counter-clockwise seen from outside. Results keep their dtype.
 """
 
 import numpy as np
@@ -8,12 +8,12 @@ from jaxtyping import Float, Integer
 
 
 def face_crosses(corners: Float[np.ndarray, "f 3 3"]) -> Float[np.ndarray, "f 3"]:
-    """Normal of every face by the right-hand rule, as long as twice the face's area."""
+    """Normal of every face by the right-hand rule, with length twice the face's area."""
     return np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
 
 
 def face_volumes(corners: Float[np.ndarray, "f 3 3"]) -> Float[np.ndarray, " f"]:
-    """Signed volume of the tetrahedron of every face and the origin; their sum is the volume of a closed mesh."""
+    """Signed volume of the tetrahedron of every face and the origin. The sum is the volume of a closed mesh."""
     return np.einsum("fi,fi->f", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])) / 6
 
 

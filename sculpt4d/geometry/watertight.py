@@ -1,4 +1,4 @@
-"""A closed surface around any triangle soup: distances in a narrow band, flood fill from outside, marching cubes."""
+"""Watertight surface around any triangle soup: narrow-band distances, flood fill from outside, marching cubes."""
 
 from typing import NamedTuple
 
@@ -17,9 +17,9 @@ from sculpt4d.types import Mesh
 
 
 def check_closed(mesh: Mesh) -> None:
-    """Returns when every edge has two faces that walk it in opposite ways and the enclosed volume is positive.
+    """Check that every edge has two faces with opposite directions and that the enclosed volume is positive.
 
-    ValueError with manifold3d's status, or with the volume, when not; an empty mesh encloses nothing.
+    Raises ValueError with manifold3d's status or the volume otherwise. An empty mesh encloses nothing.
     """
     surface = manifold3d.Mesh(np.ascontiguousarray(mesh.vertices), np.ascontiguousarray(mesh.faces, dtype=np.uint32))
     status = manifold3d.Manifold(surface).status()
@@ -34,13 +34,13 @@ def check_closed(mesh: Mesh) -> None:
 
 
 GRID_EXTENT = 0.55  # the grid spans [-0.55, 0.55]^3 around the box [-0.5, 0.5]^3
-SHELL = 0.6  # cells: half thickness given to open shells; above 0.5, so that the flood cannot step through one
-THIN = 0.87  # cells: half thickness given to what no node would show; above sqrt(3) / 2, so that some node does
-MARGIN = 4  # nodes around the mesh that are looked at: the band, the thickened parts and free nodes beyond them
+SHELL = 0.6  # cells: half thickness of thickened open shells; above 0.5, so that the flood fill cannot pass through
+THIN = 0.87  # cells: half thickness of parts with no node inside; above sqrt(3) / 2, so that a node lies inside
+MARGIN = 4  # nodes around the mesh in the grid: the band, the thickened parts and free nodes beyond them
 
 
 class Grid(NamedTuple):
-    """The part of the grid around a mesh: the place of its first node, nodes along each axis, distance of nodes."""
+    """Part of the grid around a mesh: position of the first node, nodes per axis, node spacing."""
 
     origin: Float[np.ndarray, "3"]
     shape: tuple[int, int, int]
@@ -54,14 +54,14 @@ class Grid(NamedTuple):
 
 
 def watertight(mesh: Mesh, resolution: int) -> Mesh:
-    """One closed, outward surface around `mesh`, which lies in [-0.5, 0.5]^3; `resolution` cells span [-0.55, 0.55].
+    """Closed, outward surface around `mesh`, which lies in [-0.5, 0.5]^3; `resolution` cells span [-0.55, 0.55].
 
-    Parts that are closed keep their size: inside is where their winding number is not zero, so overlapping parts become
-    one solid without inner walls, and parts that run through themselves keep all they enclose. Open shells have no
-    inside; they become walls of 2 * 0.6 cells (eps = 0.6 * 1.1 / resolution on either side). What is thinner than a
-    cell and has no node inside it (plates, ears, needles) is thickened to 2 * 0.87 cells, there alone. What the flood
-    from outside cannot reach is filled (unsigned distance and flood fill as in the paper's data processing). manifold3d
-    confirms the result. ValueError when no face is usable or the mesh leaves the grid.
+    Closed parts keep their size: the interior is where their winding number is not zero. So overlapping parts become
+    one solid without inner walls, and self-intersecting parts keep all they enclose. Open shells have no interior. They
+    become walls of 2 * 0.6 cells (eps = 0.6 * 1.1 / resolution on either side). Parts thinner than a cell with no node
+    inside (plates, ears, needles) are thickened locally to 2 * 0.87 cells. Regions that the flood fill from outside
+    cannot reach are filled (unsigned distance and flood fill as in the paper's data processing). manifold3d checks the
+    result. Raises ValueError if no face is usable or the mesh leaves the grid.
     """
     parts = split_parts(mesh.vertices, mesh.faces)
     reach = float(np.abs(parts.vertices).max())
@@ -77,7 +77,7 @@ def watertight(mesh: Mesh, resolution: int) -> Mesh:
 
 
 def grid_around(vertices: Float[np.ndarray, "v 3"], resolution: int) -> Grid:
-    """The nodes of the whole grid that lie within MARGIN of the vertices' bounds: all others are outside and free."""
+    """Nodes of the full grid within MARGIN of the vertices' bounds. All other nodes are outside and free."""
     spacing = 2 * GRID_EXTENT / resolution
     low, high = (((corner + GRID_EXTENT) / spacing) for corner in (vertices.min(axis=0), vertices.max(axis=0)))
     first = np.maximum(np.floor(low).astype(int) - MARGIN, 0)
@@ -87,11 +87,11 @@ def grid_around(vertices: Float[np.ndarray, "v 3"], resolution: int) -> Grid:
 
 
 def signed_band(parts: Parts, grid: Grid) -> tuple[Float32[np.ndarray, "x y z"], Bool[np.ndarray, "x y z"]]:
-    """Distance to the solid (positive inside) or to the shells' offset, the larger of both, in cells; and which nodes
-    lie within THIN of the surface without an inner node beside them.
+    """Signed distance in cells, and the nodes within THIN of the surface without an adjacent inner node.
 
-    Where nothing reads the distance, the value is the band's width with the right sign. Without shells that is all but
-    the ends of edges that the surface cuts, and the nodes with no inner node beside them.
+    The distance is the larger of that to the solid (positive inside) and that to the shells' offset. Where the distance
+    is not needed, the value is the band's width with the right sign. Without shells, the distance is needed only at the
+    ends of edges that the surface cuts and at the nodes without an adjacent inner node.
     """
     reach = 2 if len(parts.shell) else 1
     solid, shell = (grid.indices(parts.vertices[faces]) for faces in (parts.solid, parts.shell))
@@ -111,7 +111,7 @@ def signed_band(parts: Parts, grid: Grid) -> tuple[Float32[np.ndarray, "x y z"],
 
 
 def _ends_of_cuts(inside: Bool[np.ndarray, "x y z"]) -> Bool[np.ndarray, "x y z"]:
-    """Nodes with a face neighbour on the other side."""
+    """Nodes with a face neighbour of the other sign."""
     ends = np.zeros_like(inside)
     for axis in range(3):
         nodes, found = np.moveaxis(inside, axis, 0), np.moveaxis(ends, axis, 0)
@@ -122,24 +122,24 @@ def _ends_of_cuts(inside: Bool[np.ndarray, "x y z"]) -> Bool[np.ndarray, "x y z"
 
 
 def thicken(values: Float32[np.ndarray, "x y z"], lost: Bool[np.ndarray, "x y z"], parts: Parts, grid: Grid) -> None:
-    """Raises values, in place, to THIN minus the distance wherever the surface has no positive node beside it.
+    """Raise values, in place, to THIN minus the distance wherever the surface has no positive node nearby.
 
-    Such a place is a node of `lost`, within THIN of the surface, whose 27 neighbours are all not positive; the rule is
-    applied to the nodes within two of it.
+    Such a position is a node of `lost`, within THIN of the surface, whose 27 neighbours are all not positive. The rule
+    is applied to the nodes within two of it.
     """
     if not lost.any():
         return
     around = grow(lost, 2)
-    wider = grow(around, 1)  # what is raised is read together with its neighbours
+    wider = grow(around, 1)  # raised values are read together with their neighbours
     distance = distances(grid.places(wider), parts.vertices, np.concatenate([parts.solid, parts.shell]), grid)
     known = values[wider]
     if not len(parts.shell):
-        known = np.where(known > 0, distance, -distance)  # of nodes whose distance nobody had asked for
+        known = np.where(known > 0, distance, -distance)  # for nodes whose distance was not computed before
     values[wider] = np.where(around[wider], np.maximum(known, THIN - distance), known)
 
 
 def fill(values: Float32[np.ndarray, "x y z"]) -> None:
-    """Turns the sign, in place, of the negative nodes that the border does not reach through face neighbours."""
+    """Flip the sign, in place, of negative nodes that the border does not reach through face neighbours."""
     free = np.pad(values < 0, 1, constant_values=True)
     label, count = ndimage.label(free)
     if count > 1:
@@ -150,7 +150,7 @@ def fill(values: Float32[np.ndarray, "x y z"]) -> None:
 def distances(
     query: Float[np.ndarray, "n 3"], vertices: Float[np.ndarray, "v 3"], faces: Integer[np.ndarray, "f 3"], grid: Grid
 ) -> Float[np.ndarray, " n"]:
-    """Exact distance to the triangles, in cells; infinite to none."""
+    """Exact distance to the triangles, in cells; infinite if there are none."""
     if len(query) == 0 or len(faces) == 0:
         return np.full(len(query), np.inf)
     return np.sqrt(igl.point_mesh_squared_distance(query, vertices, faces)[0]) / grid.spacing

@@ -1,6 +1,7 @@
-"""One block of the denoiser: skip, spatial self-attention, cross-attention, temporal attention, feed-forward.
+"""Transformer block of the denoiser.
 
-Without `pattern` it is the block of the 3D base (base spec 1.3); with it, the 4D block of Sculpt4D.
+Order of layers: skip connection, spatial self-attention, cross-attention, temporal attention, feed-forward.
+Without `pattern` it is the block of the 3D base (base spec 1.3). With it, it is the 4D block of Sculpt4D.
 """
 
 from collections.abc import Callable
@@ -18,7 +19,8 @@ from sculpt4d.model.moe import MixtureOfExperts
 class Block(nn.Module):
     """Pre-norm residual block over (b t) frames of one time token and p latent tokens.
 
-    `skip`: takes the output of its mirror block. `experts`: routed experts of the feed-forward, 0 for a dense MLP.
+    `skip`: the block takes the output of its mirror block. `experts`: routed experts of the feed-forward; 0 gives a
+    dense MLP.
     """
 
     def __init__(
@@ -60,10 +62,12 @@ class Block(nn.Module):
         at_once: int | None = None,
         patterns: ClipPatterns | None = None,
     ) -> Float[Tensor, "bt n d"]:
-        """`context`: image tokens of the first `seen` frames, or what attn2 projects them to; the others see zeros.
+        """Run the block.
 
-        `at_once`: frames that pass together through all but the temporal attention, None for all. `patterns`: of the
-        clips, for the temporal attention; None: the block's own for all.
+        `context`: image tokens of the first `seen` frames, or their projection by attn2. The remaining frames are
+        unconditional: their image tokens are zeros. `at_once`: frames processed together in all layers but the temporal
+        attention; None for all. `patterns`: patterns of the clips for the temporal attention; None uses the block's
+        own.
         """
         keys, values = context if isinstance(context, KeysValues) else self.attn2.project(context)
         tokens = in_parts(self._look, at_once, tokens, keys, values, skip)
@@ -72,8 +76,8 @@ class Block(nn.Module):
         return in_parts(self._feed_forward, at_once, tokens)
 
     def _look(self, tokens: Tensor, keys: Tensor, values: Tensor, skip: Tensor | None) -> Float[Tensor, "bt n d"]:
-        """Every frame on its own: its mirror block, its own tokens, its image."""
-        if skip is not None:  # the skip comes first, the norm last, and nothing is added back
+        """Apply the layers that treat each frame separately: skip, self-attention and cross-attention."""
+        if skip is not None:  # skip first in the concatenation, norm last, no residual
             tokens = self.skip_norm(self.skip_linear(torch.cat([skip, tokens], dim=-1)))
         tokens = tokens + self.attn1(self.norm1(tokens))
         if len(keys) == len(tokens):
@@ -91,7 +95,7 @@ class Block(nn.Module):
     def _across_frames(
         self, tokens: Float[Tensor, "bt n d"], frames: int, patterns: ClipPatterns | None = None
     ) -> Float[Tensor, "bt n d"]:
-        """Temporal attention over the latent tokens; the time token, first in every frame, stays out."""
+        """Temporal attention over the latent tokens. The time token, first in every frame, is left out."""
         first, latent = tokens[:, :1], tokens[:, 1:]
         clip = rearrange(latent, "(b t) p d -> b t p d", t=frames)
         clip = clip + self.temporal(self.norm_temporal(clip), patterns)
@@ -99,9 +103,10 @@ class Block(nn.Module):
 
 
 def in_parts(run: Callable[..., Tensor], size: int | None, tokens: Tensor, *others: Tensor | None) -> Tensor:
-    """run(tokens, *others) for `size` rows at a time; equal to one call where rows do not depend on each other.
+    """Call run(tokens, *others) on chunks of `size` rows and concatenate.
 
-    The rows of `others` go along with those of `tokens`; where they end early, parts get what there is.
+    Equal to one call if rows do not depend on each other. `others` are sliced like `tokens`; shorter `others` are
+    sliced to the rows they have.
     """
     if size is None or size >= len(tokens):
         return run(tokens, *others)

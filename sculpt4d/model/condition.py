@@ -1,4 +1,4 @@
-"""Pictures become context: DINOv2 features for the released base, a small convolutional encoder for the small ones."""
+"""Image conditioners: DINOv2 for the released base, a small convolutional encoder for small models."""
 
 from typing import Any
 
@@ -12,15 +12,16 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class DinoConditioner(nn.Module):
-    """DINOv2 (base spec 3.2): images (b, 3, h, w) in [0, 1] to the class and patch tokens (b, 1 + patches, x).
+    """DINOv2 image encoder (base spec 3.2).
 
-    `size` is the native picture size of the weights, 518 for the release. Built from a configuration, so that
-    nothing is downloaded; the weights come with a checkpoint.
+    Maps images (b, 3, h, w) in [0, 1] to the class and patch tokens (b, 1 + patches, x). `size` is the native image
+    size of the weights, 518 for the release. The network is built from a configuration, so nothing is downloaded. The
+    weights come with a checkpoint.
     """
 
     def __init__(self, size: int = 518, trainable: bool = False, **config: Any) -> None:
         super().__init__()
-        from transformers import Dinov2Config, Dinov2Model  # 0.5 s, so only when this conditioner is chosen
+        from transformers import Dinov2Config, Dinov2Model  # takes 0.5 s, so imported only if needed
 
         self.size = size
         self.model = Dinov2Model(Dinov2Config(**{"image_size": size} | config))
@@ -35,13 +36,13 @@ class DinoConditioner(nn.Module):
         return self.model(self.pixel_values(images)).last_hidden_state
 
     def pixel_values(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 {self.size} {self.size}"]:
-        """What the encoder is given, in its precision: shorter side resized to `size`, middle square, normalised."""
+        """Encoder input, in the encoder's dtype: shorter side resized to `size`, centre crop, normalised."""
         dtype = next(self.model.parameters()).dtype
         height, width = images.shape[-2:]
         shorter = min(height, width)
         rows, columns = self.size * height // shorter, self.size * width // shorter
         resized = images.to(dtype)
-        if (rows, columns) != (height, width):  # in float32 whatever the precision, as the release
+        if (rows, columns) != (height, width):  # float32 at every precision, as in the release
             resized = functional.interpolate(resized.float(), (rows, columns), mode="bilinear", antialias=True).to(
                 dtype
             )
@@ -52,9 +53,9 @@ class DinoConditioner(nn.Module):
 
 
 class PatchConditioner(nn.Module):
-    """A small encoder trained with the base: three strided convolutions, then transformer layers.
+    """Small image encoder trained with the base: three strided convolutions, then transformer layers.
 
-    images (b, 3, size, size) in [0, 1] to (b, (size / 8)^2, width).
+    Maps images (b, 3, size, size) in [0, 1] to (b, (size / 8)^2, width).
     """
 
     def __init__(self, size: int, width: int, layers: int, heads: int) -> None:
@@ -86,6 +87,6 @@ class PatchConditioner(nn.Module):
 def drop_context(
     context: Float[Tensor, "b t s x"], probability: float, generator: torch.Generator | None
 ) -> Float[Tensor, "b t s x"]:
-    """Zeroes the context of whole clips with the given probability: what classifier-free guidance is trained on."""
+    """Zero the context of whole clips with the given probability, to train for classifier-free guidance."""
     keep = torch.rand(context.shape[0], generator=generator) >= probability
     return context * keep.to(context)[:, None, None, None]

@@ -1,4 +1,7 @@
-"""The transformer that predicts velocity: U-shaped skips over blocks, one time token, 3D or 4D (base spec 1.3)."""
+"""Denoiser: the transformer that predicts velocity, 3D or 4D (base spec 1.3).
+
+Blocks with U-shaped skip connections process one time token and the latent tokens of each frame.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +16,7 @@ from sculpt4d.attention.patterns import ClipPatterns, Pattern
 from sculpt4d.model.block import Block
 from sculpt4d.model.layers import EPS, KeysValues, TemporalAttention, TimeEmbedding
 
-TEMPORAL = ("norm_temporal.", "temporal.")  # what a 4D block adds to the base
+TEMPORAL = ("norm_temporal.", "temporal.")  # parameters that a 4D block adds to the base
 
 
 class FinalLayer(nn.Module):
@@ -30,25 +33,27 @@ class FinalLayer(nn.Module):
 
 @dataclass(frozen=True)
 class ProjectedContext:
-    """What the cross-attention of every block reads of the image tokens, (b t) frames.
+    """Cross-attention keys and values of every block, for (b t) frames.
 
-    The full size keeps 11 MB a frame and block in 16 bits: 3.8 GB for a clip of 16 frames. `patterns`: what
-    the temporal attention needs of the clips; None in the 3D base.
+    At full size they take 11 MB per frame and block in 16 bits: 3.8 GB for a clip of 16 frames. `patterns`: patterns
+    of the clips for the temporal attention; None in the 3D base.
     """
 
     blocks: tuple[KeysValues, ...]
-    frames: int  # of a clip
+    frames: int  # frames per clip
     patterns: ClipPatterns | None = None
 
 
 class Denoiser(nn.Module):
-    """Noisy latents of all frames, flow time and image context to velocity.
+    """Map noisy latents of all frames, flow time and image context to velocity.
 
-    `pattern` None builds the 3D base, which treats frames one by one. `zero_head` starts the velocity at zero
-    (the released base does not; it helps a small model trained from scratch). `frames_at_once`: frames that pass
-    together through all but the temporal attention, None for all; fewer need less memory. It is for generation: in
-    training every part would have a balance term of its own (base spec 1.6). `recompute`: of a training step's blocks
-    only the inputs are kept, the rest is computed a second time for the gradients.
+    `pattern`: temporal attention pattern; None builds the 3D base, which treats frames separately.
+    `zero_head`: the initial velocity is zero. The released base does not use it; it helps a small model trained from
+    scratch.
+    `frames_at_once`: frames processed together in all layers but the temporal attention, None for all. Fewer frames
+    need less memory. For generation only: in training, every chunk would have its own balance term (base spec 1.6).
+    `recompute`: activation checkpointing. A training step keeps only the inputs of the blocks and recomputes the rest
+    for the gradients.
     """
 
     def __init__(
@@ -100,11 +105,11 @@ class Denoiser(nn.Module):
         time: Float[Tensor, " b"],
         context: Float[Tensor, "seen t s x"] | ProjectedContext | None,
     ) -> Float[Tensor, "b t p c"]:
-        """Velocity in the type of the latents; inside, all has the type of the weights.
+        """Velocity in the dtype of the latents. Computation uses the dtype of the weights.
 
-        A context of fewer clips than the latents is that of the first ones. The others, and with None all, are
-        unconditional: their image tokens are zeros. So both halves of guidance are
-        forward(cat([latents, latents]), time, context).
+        A context with fewer clips than the latents belongs to the first clips. The remaining clips (all of them if the
+        context is None) are unconditional: their image tokens are zeros. So forward(cat([latents, latents]), time,
+        context) computes both halves of guidance.
         """
         frames = latents.shape[1]
         tokens = self.x_embedder(self._as_weights(rearrange(latents, "b t p c -> (b t) p c")))
@@ -124,24 +129,24 @@ class Denoiser(nn.Module):
         return rearrange(velocity, "(b t) p c -> b t p c", t=frames).to(latents.dtype)
 
     def project(self, context: Float[Tensor, "b t s x"]) -> ProjectedContext:
-        """Stands for the context in every `forward`: it changes with the clip, not with the flow time."""
+        """Project the context once for all calls of `forward`: it depends on the clip, not on the flow time."""
         rows = self._as_weights(rearrange(context, "b t s x -> (b t) s x"))
         blocks = (block.attn2.project(rows) for block in self.blocks)  # type: ignore[union-attr, operator]
         return ProjectedContext(tuple(blocks), context.shape[1], self._patterns(context))
 
     def save_memory(self) -> None:
-        """Generation takes frames, and heads of the temporal attention, one by one; the results are the same."""
+        """Process frames, and heads of the temporal attention, one by one during generation. Results do not change."""
         self.frames_at_once = 1
         for module in self.modules():
             if isinstance(module, TemporalAttention):
                 module.heads_at_once = 1
 
     def _seen(self, context: Tensor | ProjectedContext | None, latents: Tensor) -> Sequence[Tensor | KeysValues]:
-        """What each block is given of the context. ValueError where it is of clips of another length."""
+        """Context of each block. Raises ValueError if its clips have another number of frames."""
         if context is None:
             context = latents.new_zeros(0, latents.shape[1], 1, self.context_dim)
         frames = context.frames if isinstance(context, ProjectedContext) else context.shape[1]
-        if frames != latents.shape[1]:  # rows of frames beyond the context would pass for unconditional ones
+        if frames != latents.shape[1]:  # missing frames would be treated as unconditional
             raise ValueError(
                 f"the context has {frames} frames a clip, the latents {latents.shape[1]}: give equal clips"
             )
@@ -156,19 +161,19 @@ class Denoiser(nn.Module):
         return None if self.pattern is None else self.pattern.for_clips(context)
 
     def _as_weights(self, values: Tensor) -> Tensor:
-        """In the type of the weights, unless autocast chooses types itself."""
+        """Cast to the dtype of the weights, except under autocast."""
         kind = values.device.type
         chosen = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
         return values if chosen else values.to(self.x_embedder.weight.dtype)
 
 
 def is_temporal(name: str) -> bool:
-    """Whether a parameter name of a Denoiser belongs to the layers that 4D adds."""
+    """Whether a Denoiser parameter belongs to the temporal layers."""
     return any(f".{part}" in f".{name}" for part in TEMPORAL)
 
 
 def reset_temporal(denoiser: Denoiser) -> None:
-    """Gives the temporal layers their initial values: output projections of zero, the rest as torch draws it."""
+    """Reset the temporal layers to their initial values: zero output projections, torch defaults elsewhere."""
     layers = [module for name, module in denoiser.named_modules() if is_temporal(f"{name}.")]
     for module in layers:
         if hasattr(module, "reset_parameters"):

@@ -1,4 +1,4 @@
-"""The geometry decoder: places attend to the keys and values of a shape, one value each (base spec 2.6)."""
+"""Geometry decoder: query points attend to the keys and values of a shape and give one value each (base spec 2.6)."""
 
 from typing import NamedTuple
 
@@ -9,23 +9,23 @@ from sculpt4d.model.vae_layers import CrossBlock, attend, fourier
 
 
 class DecodedShape(NamedTuple):
-    """All that the geometry decoder reads of b shapes: keys and values of its cross-attention, projected once."""
+    """Decoder input for b shapes: keys and values of the cross-attention, projected once."""
 
     keys: Float[Tensor, "b h p k"]
     values: Float[Tensor, "b h p k"]
 
 
 class Places(NamedTuple):
-    """Points as the geometry decoder knows them before it has seen a shape."""
+    """Embedded query points, independent of any shape."""
 
     tokens: Float[Tensor, "b n w"]
     queries: Float[Tensor, "b h n k"]
 
 
 class GeometryDecoder(nn.Module):
-    """Places and decoded latents to values, positive inside.
+    """Map query points and decoded latents to field values, positive inside.
 
-    downsample: it is that many times narrower, with that many times fewer heads, than the tokens it reads.
+    `downsample`: factor by which width and number of heads are smaller than those of the tokens it reads.
     """
 
     def __init__(
@@ -56,18 +56,18 @@ class GeometryDecoder(nn.Module):
         self.output_proj = nn.Linear(narrow, 1)
 
     def project(self, decoded: Float[Tensor, "b p d"]) -> DecodedShape:
-        """The half of attention that no place has a part in."""
+        """Compute the part of the attention that depends only on the shape."""
         data = self.latents_proj(decoded) if hasattr(self, "latents_proj") else decoded
         return DecodedShape(*self.cross_attn_decoder.keys_values(data))
 
     def embed(self, points: Float[Tensor, "b n 3"]) -> Places:
-        """The half of attention that no shape has a part in; Fourier features are taken in float32."""
+        """Compute the part of the attention that depends only on the query points. Fourier features are in float32."""
         features = fourier(points.float(), self.bands, self.pi).to(self.query_proj.weight.dtype)
         tokens = self.query_proj(features)
         return Places(tokens, self.cross_attn_decoder.queries(tokens))
 
     def read(self, tokens: Float[Tensor, "#b n w"], answer: Float[Tensor, "b n w"]) -> Float[Tensor, "b n"]:
-        """Values at the places that got `answer` from attention, in float32."""
+        """Field values in float32 at the query points whose attention output is `answer`."""
         tokens = self.cross_attn_decoder.finish(tokens, answer)
         if hasattr(self, "ln_post"):
             tokens = self.ln_post(tokens)

@@ -1,7 +1,7 @@
-"""The release's sparse "flash" decoding: near the surface alone, each group of points reading its best latents.
+"""Flash decoding of the release: sparse evaluation near the surface, with few latents per group of points.
 
-Base spec 2.8 (b). An approximation, kept to compare numbers with the official program. 2.8 (a), the hierarchical
-decoder that is broken there, is in its corrected form our exact coarse to fine search (geometry.isosurface).
+Base spec 2.8 (b). It is an approximation, kept to compare numbers with the official program. The hierarchical decoder
+of 2.8 (a) is broken in the release; `geometry.isosurface` is its corrected, exact form (coarse to fine search).
 """
 
 from collections.abc import Callable, Iterator
@@ -16,18 +16,19 @@ from torch.nn import functional
 from sculpt4d.model.field import DecodedShape, GeometryDecoder
 
 SIDE = 4  # blocks per axis of the first grid
-PARTS = 5.999  # cells per axis of the partition of the finer grids' points: 6, the greatest coordinate in the last
+PARTS = 5.999  # cells per axis of the partition on finer grids: 6, the largest coordinate in the last cell
 NEAR = 0.95  # the field saturates near 1
-HEARD = 1e-6  # attention below which mode merge drops a latent
-KEPT = {3072: 1024, 512: 256}  # latents kept by mode mean where it is not a third of them
+HEARD = 1e-6  # attention weight below which mode merge drops a latent
+KEPT = {3072: 1024, 512: 256}  # latents that mode mean keeps; a third for other counts
 
 Choice = Callable[[Float[Tensor, "1 h n k"], DecodedShape], DecodedShape]
 
 
 class FlashGrid(NamedTuple):
-    """`values` where `known`; elsewhere what the grid before says, interpolated (the release has NaN there).
+    """Grid of field values.
 
-    queries: points asked so far, on all grids.
+    `values` are computed where `known`. Elsewhere they are interpolated from the previous grid (the release has NaN
+    there). `queries`: points evaluated so far, on all grids.
     """
 
     values: Float[Tensor, "x y z"]
@@ -47,12 +48,13 @@ def flash_grid(
     minimum: int = 63,
     chunk: int = 8192,
 ) -> FlashGrid:
-    """Values of one shape on the grid from corner `low` to `high` that the release answers `resolution` with.
+    """Values of one shape on the grid from corner `low` to `high` that the release uses for `resolution`.
 
-    It has `flash_cells(resolution, minimum)[-1]` cells per axis. Each group of points attends to the third of the
-    latents that fits every hundredth (finer grids: fiftieth) of its points best, head by head; mode "merge" keeps on
-    finer grids every latent that every thirtieth of its points hears at all. `chunk` points at a time go through the
-    network. Raises ValueError for another mode, for more than one shape, and for resolutions below 3.
+    The grid has `flash_cells(resolution, minimum)[-1]` cells per axis. Each group of points attends, per head, to the
+    third of the latents with the highest mean similarity to every hundredth of its points (every fiftieth on finer
+    grids). On finer grids, mode "merge" keeps every latent that gets attention from any of every thirtieth of the
+    points. The network evaluates `chunk` points at a time.
+    Raises ValueError for another mode, for more than one shape, and for resolutions below 3.
     """
     if mode not in ("mean", "merge"):
         raise ValueError(f"flash mode {mode} is neither mean nor merge")
@@ -83,7 +85,7 @@ def flash_cells(resolution: int, minimum: int = 63) -> list[int]:
 
 
 def near_surface(values: Float[Tensor, "x y z"], known: Bool[Tensor, "x y z"], offset: float) -> Bool[Tensor, "x y z"]:
-    """Known nodes with a known axis neighbour of another sign of value + offset; zero is a sign of its own."""
+    """Known nodes with a known axis neighbour whose value + offset has another sign. Zero counts as a separate sign."""
     sign = (values + offset).sign()
     near = torch.zeros_like(known)
     for axis in range(3):
@@ -95,7 +97,7 @@ def near_surface(values: Float[Tensor, "x y z"], known: Bool[Tensor, "x y z"], o
 
 
 class _Places(NamedTuple):
-    """Nodes to points, and how many points at a time."""
+    """Conversion of nodes to points, and the chunk size."""
 
     low: Float[Tensor, "3"]
     high: Float[Tensor, "3"]
@@ -106,7 +108,7 @@ class _Places(NamedTuple):
 
 
 def _first(decoder: GeometryDecoder, shape: DecodedShape, place: _Places, cells: int) -> FlashGrid:
-    """Every node of the first grid; its groups are 4 x 4 x 4 blocks."""
+    """Evaluate every node of the first grid in groups of 4 x 4 x 4 blocks."""
     side = cells + 1
     index = torch.arange(side, device=place.low.device)
     nodes = torch.stack(torch.meshgrid(index, index, index, indexing="ij"), dim=-1)
@@ -120,7 +122,7 @@ def _first(decoder: GeometryDecoder, shape: DecodedShape, place: _Places, cells:
 
 
 def _marked(grid: FlashGrid, level: float, last: bool) -> Bool[Tensor, "u v w"]:
-    """Nodes of the next grid at which the decoder is asked. The release adds the level here."""
+    """Nodes of the next grid to evaluate. The release adds the level here."""
     near = near_surface(grid.values, grid.known, level) | (grid.known & (grid.values.abs() < NEAR))
     if not last:
         near = _dilate(near)
@@ -137,7 +139,7 @@ def _dilate(mask: Bool[Tensor, "x y z"]) -> Bool[Tensor, "x y z"]:
 def _finer(
     decoder: GeometryDecoder, shape: DecodedShape, place: _Places, nodes: Int[Tensor, "n 3"], cells: int, mode: str
 ) -> Float[Tensor, " n"]:
-    """Values at the marked nodes; their groups are the cells of a 6 x 6 x 6 partition of their bounding box."""
+    """Values at the marked nodes, grouped by the cells of a 6 x 6 x 6 partition of their bounding box."""
     points = place.points(nodes, cells)
     every, choice = (50, _best) if mode == "mean" else (30, _heard)
     answers = points.new_empty(len(points))
@@ -147,12 +149,12 @@ def _finer(
 
 
 def _partition(points: Float[Tensor, "n 3"]) -> Iterator[Int[Tensor, " m"]]:
-    """Rows of every cell that holds points."""
+    """Point indices of every non-empty cell."""
     if not len(points):
         return
     low, high = points.amin(dim=0), points.amax(dim=0)
     x, y, z = ((points - low) / (high - low).clamp_min(1e-9) * PARTS).floor().long().unbind(dim=1)
-    # the first row of a cell chooses its latents: the release takes it from torch's default sort, which is not stable
+    # the first point of a cell selects its latents; the release relies on torch's default sort, which is not stable
     cell, order = (36 * x + 6 * y + z).sort()
     yield from order.split(cell.unique_consecutive(return_counts=True)[1].tolist())
 
@@ -160,14 +162,14 @@ def _partition(points: Float[Tensor, "n 3"]) -> Iterator[Int[Tensor, " m"]]:
 def _group(
     decoder: GeometryDecoder, shape: DecodedShape, points: Float[Tensor, "n 3"], every: int, choice: Choice, chunk: int
 ) -> Float[Tensor, " n"]:
-    """Values at the points of one group: all of them read the latents that every so-manieth of them chose."""
+    """Values at the points of one group. All of them attend to the latents selected by every `every`-th point."""
     chosen = choice(decoder.embed(points[None, ::every]).queries, shape)
     answers = [decoder(part[None], chosen)[0] for part in points.split(chunk)]
     return torch.cat(answers)
 
 
 def _best(queries: Float[Tensor, "1 h n k"], shape: DecodedShape) -> DecodedShape:
-    """The latents most similar to the queries on average, for each head its own."""
+    """Latents with the highest mean similarity to the queries, per head."""
     similarity = (queries @ shape.keys.mT).mean(dim=2)
     kept = KEPT.get(shape.keys.shape[2], shape.keys.shape[2] // 3)
     rows = similarity.topk(kept, dim=-1).indices[..., None].expand(-1, -1, -1, shape.keys.shape[-1])
@@ -175,7 +177,7 @@ def _best(queries: Float[Tensor, "1 h n k"], shape: DecodedShape) -> DecodedShap
 
 
 def _heard(queries: Float[Tensor, "1 h n k"], shape: DecodedShape) -> DecodedShape:
-    """The latents that any of the queries gives attention to, over all heads."""
+    """Latents that get attention from any query in any head."""
     attention = (queries @ shape.keys.mT).softmax(dim=-1).mean(dim=1)
     rows = (attention > HEARD).any(dim=1)[0]
     return DecodedShape(shape.keys[:, :, rows], shape.values[:, :, rows])

@@ -1,4 +1,7 @@
-"""The parts every block is made of: attention projections, normalisation of queries and keys, MLP, time embedding."""
+"""Layers shared by all blocks: attention projections, query/key normalisation, MLP, time embedding.
+
+`TemporalAttention` applies an attention pattern across frames and the rotary frame embedding.
+"""
 
 import math
 from typing import NamedTuple
@@ -13,18 +16,18 @@ from sculpt4d.attention.backends import attend
 from sculpt4d.attention.patterns import ClipPatterns, Pattern
 from sculpt4d.attention.rope import rotate
 
-EPS = 1e-6  # of every block norm and every query/key norm of the base model
+EPS = 1e-6  # epsilon of all block norms and query/key norms of the base model
 
 
 class KeysValues(NamedTuple):
-    """What attention reads: keys, normed where the model norms them, and values, by head."""
+    """Keys (normalised if the model normalises them) and values, by head."""
 
     keys: Float[Tensor, "b h m k"]
     values: Float[Tensor, "b h m k"]
 
 
 class SelfAttention(nn.Module):
-    """Attention among the tokens of one frame, natural head order (base spec 1.4).
+    """Self-attention among the tokens of one frame, natural head order (base spec 1.4).
 
     `qk_norm`: queries and keys are RMS-normed per head.
     """
@@ -64,15 +67,15 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(SelfAttention):
-    """Attention of latent tokens to the image tokens of their own frame, which `project` makes readable."""
+    """Cross-attention of latent tokens to the image tokens of their frame. `project` computes keys and values."""
 
     def forward(self, tokens: Float[Tensor, "b n d"], seen: KeysValues) -> Float[Tensor, "b n d"]:  # type: ignore[override]
         return self._attend(self.queries(tokens), seen)
 
     def blind(self) -> Float[Tensor, "1 1 d"]:
-        """The output for every token that sees zeros for image tokens.
+        """Output for every token of an unconditional frame, whose image tokens are zeros.
 
-        All keys are then alike, so attention returns the one value: the bias of to_v, or zero (base spec 1.4).
+        All keys are then equal, so attention returns the common value: the bias of to_v, or zero (base spec 1.4).
         """
         if self.to_v.bias is None:
             return self.out_proj.bias[None, None]
@@ -80,12 +83,11 @@ class CrossAttention(SelfAttention):
 
 
 class TemporalAttention(SelfAttention):
-    """Attention among the latent tokens of all frames through a block pattern (Sculpt4D, Block Sparse Attention).
+    """Attention among the latent tokens of all frames under a block pattern (Sculpt4D, Block Sparse Attention).
 
-    Queries and keys are rotated by the frame index. The output projection starts at zero, so that a new layer
-    leaves the 3D model unchanged. `heads_at_once`: heads that attend together when no gradient is wanted, None for
-    all; fewer need less memory. If the pattern joins image tokens to the
-    keys, they have width `context_width`.
+    Queries and keys are rotated by the frame index. The output projection starts at zero, so a new layer leaves the
+    3D model unchanged. `heads_at_once`: heads processed together when no gradient is needed, None for all; fewer need
+    less memory. `context_width`: width of the image tokens, if the pattern joins them to the keys.
     """
 
     def __init__(
@@ -113,7 +115,11 @@ class TemporalAttention(SelfAttention):
         tokens: Float[Tensor, "b t p d"],
         patterns: ClipPatterns | None = None,
     ) -> Float[Tensor, "b t p d"]:
-        """`patterns`: of exactly these clips, with the image tokens that join the keys; None: the layer's own."""
+        """Attend across frames.
+
+        `patterns`: patterns of these clips, with the image tokens that join the keys; None uses the layer's own
+        pattern.
+        """
         frames = tokens.shape[1]
         flat = rearrange(tokens, "b t p d -> b (t p) d")
         q, (k, v) = self.queries(flat), self.project(flat)

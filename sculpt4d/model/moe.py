@@ -1,6 +1,7 @@
-"""Mixture of experts of the last blocks: each token takes its two likeliest experts plus one that all share.
+"""Mixture of experts of the last blocks (base spec 1.6).
 
-Base spec 1.6. The gate's softmax values weight the experts as they are, without renormalisation.
+Each token is routed to its two most probable experts; one more expert is shared by all tokens. The gate's softmax
+values weight the experts without renormalisation.
 """
 
 from typing import Any
@@ -15,7 +16,7 @@ BALANCE = 0.01  # weight of the load-balance term
 
 
 class Gate(nn.Module):
-    """Probabilities of all experts for every token; no bias, no noise, no capacity limit."""
+    """Expert probabilities of every token. No bias, no noise, no capacity limit."""
 
     def __init__(self, width: int, experts: int) -> None:
         super().__init__()
@@ -49,7 +50,7 @@ class Expert(nn.Module):
 
 
 class _AddToBackward(torch.autograd.Function):
-    """Identity whose backward also differentiates `loss` with factor one, whatever scales the main loss."""
+    """Identity whose backward also differentiates `loss` with factor one, independent of the scale of the main loss."""
 
     @staticmethod
     def forward(ctx: Any, tokens: Tensor, loss: Tensor) -> Tensor:
@@ -62,7 +63,10 @@ class _AddToBackward(torch.autograd.Function):
 
 
 def balance_term(probabilities: Float[Tensor, "m e"], chosen: Int[Tensor, "m k"]) -> Float[Tensor, ""]:
-    """0.01 * sum over experts of mean probability times normalised load; only the mean carries gradient."""
+    """Load-balance loss: 0.01 * sum over experts of mean probability times normalised load.
+
+    Only the mean probability has a gradient.
+    """
     experts = probabilities.shape[1]
     load = torch.bincount(chosen.flatten(), minlength=experts).float()  # counts are too large for 16 bits
     return BALANCE * (probabilities.float().mean(dim=0) * (experts * load / chosen.numel())).sum()
@@ -87,7 +91,9 @@ class MixtureOfExperts(nn.Module):
         for index, expert in enumerate(self.experts):
             rows, slots = torch.where(chosen == index)
             scaled = expert(flat[rows]) * weights[rows, slots, None].to(flat.dtype)
-            routed.index_add_(0, rows, scaled.to(flat.dtype))  # a token takes an expert once: order does not matter
+            routed.index_add_(
+                0, rows, scaled.to(flat.dtype)
+            )  # a token uses an expert at most once, so order does not matter
         out = rearrange(routed, "(b n) d -> b n d", b=tokens.shape[0])
         if self.training and torch.is_grad_enabled():
             out = _AddToBackward.apply(out, balance_term(probabilities, chosen))

@@ -1,4 +1,4 @@
-"""The shape autoencoder: a point cloud to a set of latents, latents and a place to a distance (base spec 2)."""
+"""Shape autoencoder: a point cloud to latents, and latents to a truncated signed distance field (base spec 2)."""
 
 from typing import NamedTuple
 
@@ -12,13 +12,16 @@ from sculpt4d.model.vae_layers import CrossBlock, Stack, fourier
 
 
 class Posterior(NamedTuple):
-    """mean, logvar (..., p, c): logvar is already clamped to [-30, 20] (base spec 2.4)."""
+    """Diagonal Gaussian of the latents.
+
+    mean, logvar (..., p, c). logvar is already clamped to [-30, 20] (base spec 2.4).
+    """
 
     mean: Float[Tensor, "*b p c"]
     logvar: Float[Tensor, "*b p c"]
 
     def sample(self, noise: Float[Tensor, "*#b p c"]) -> Float[Tensor, "*b p c"]:
-        """mean + deviation * noise. A clip shares its noise by giving it a single frame (Sculpt4D, shared noise)."""
+        """Return mean + deviation * noise. Noise with a single frame is shared by the clip (Sculpt4D, shared noise)."""
         return self.mean + torch.exp(0.5 * self.logvar) * noise
 
     def divergence(self) -> Float[Tensor, "*b p c"]:
@@ -26,12 +29,12 @@ class Posterior(NamedTuple):
         return 0.5 * (self.mean.square() + self.logvar.exp() - 1 - self.logvar)
 
 
-ANCHOR_SCALE = 2.0  # anchor channels hold 2 xyz: about unit variance, as the other channels
+ANCHOR_SCALE = 2.0  # anchor channels are 2 xyz: about unit variance, like the other channels
 ANCHOR_LOGVAR = -7.0
 
 
 class Encoder(nn.Module):
-    """Surface points attend into their query points (base spec 2.3)."""
+    """Cross-attention from query points to surface points, then self-attention (base spec 2.3)."""
 
     def __init__(
         self, width: int, heads: int, layers: int, features: int, bands: int, pi: bool, qkv_bias: bool, qk_norm: bool
@@ -52,12 +55,13 @@ class Encoder(nn.Module):
 
 
 class ShapeVAE(nn.Module):
-    """Frames are its batch: (b, n, 7) surface points and (b, p) query rows to (b, p, c) latents and back to a field.
+    """Shape autoencoder; frames are the batch.
 
-    `anchors` is not part of the released model: three channels of the mean are then 2 xyz of the query point, nearly
-    noiseless, and the decoder reads them through Fourier features. A small autoencoder learns 3 to 4 times faster.
+    (b, n, 7) surface points and (b, p) query indices are encoded to (b, p, c) latents and decoded to a field.
+    `anchors` is not part of the released model: three channels of the mean are 2 xyz of the query point, nearly
+    noiseless, and the decoder reads them through Fourier features. A small autoencoder then learns 3 to 4 times faster.
     The denoiser works on `normalise(latents)`: times `scale_factor`, and with `channel_scale` also per channel.
-    Weights may be bfloat16 or float16; the field and the posterior are float32.
+    Weights may be bfloat16 or float16. The field and the posterior are float32.
     """
 
     channel_mean: Tensor
@@ -109,12 +113,12 @@ class ShapeVAE(nn.Module):
             geo_decoder_downsample_ratio,
         )
         self.channel_scale = channel_scale
-        if channel_scale:  # the released file has no such tensors
+        if channel_scale:  # absent from the released file
             self.register_buffer("channel_mean", torch.zeros(embed_dim))
             self.register_buffer("channel_std", torch.ones(embed_dim))
 
     def encode(self, surface: Float[Tensor, "b n x"], queries: Int[Tensor, "b p"]) -> Posterior:
-        """Distribution of the latents; token k stands for the surface point `queries[k]`."""
+        """Posterior of the latents. Token k stands for the surface point `queries[k]`."""
         mean, logvar = self.pre_kl(self.encoder(surface, queries)).float().chunk(2, dim=-1)
         if self.anchors:
             places = surface[..., :3].float().gather(1, repeat(queries, "b p -> b p xyz", xyz=3))
@@ -124,7 +128,7 @@ class ShapeVAE(nn.Module):
         return Posterior(mean, logvar.clamp(-30.0, 20.0))
 
     def decode(self, latents: Float[Tensor, "b p c"]) -> Float[Tensor, "b p d"]:
-        """Latents to the tokens that the geometry decoder reads."""
+        """Map latents to the tokens that the geometry decoder reads."""
         tokens = self.post_kl(latents.to(self.post_kl.weight.dtype))
         if self.anchors:
             anchor = fourier(latents[..., :3].float() / ANCHOR_SCALE, self.bands, self.pi)
@@ -132,7 +136,7 @@ class ShapeVAE(nn.Module):
         return self.transformer(tokens)
 
     def prepare(self, latents: Float[Tensor, "b p c"]) -> DecodedShape:
-        """Latents to what `field` reads at any number of points: all that does not depend on them, done once."""
+        """Decode latents once for any number of `field` calls: everything that does not depend on the points."""
         return self.geo_decoder.project(self.decode(latents))
 
     def field(
@@ -140,14 +144,15 @@ class ShapeVAE(nn.Module):
     ) -> Float[Tensor, "b n"]:
         """Truncated signed distance at `points`: positive inside, saturating near +-1.
 
-        shape: of `prepare`, or the tokens of `decode`. Points given once are asked of every shape, and embedded once.
+        `shape`: result of `prepare`, or the tokens of `decode`. A single set of points is embedded once and evaluated
+        for every shape.
         """
         return self.geo_decoder(points, shape)
 
     def fit_scale(self, latents: Float[Tensor, "n c"]) -> None:
-        """Sets the mean and deviation per channel that the denoiser's data is normalised with.
+        """Set the per-channel mean and deviation that normalise the denoiser's data.
 
-        Raises ValueError on an autoencoder without `channel_scale`, which has no place for them.
+        Raises ValueError on an autoencoder without `channel_scale`, which cannot store them.
         """
         if not self.channel_scale:
             raise ValueError("this autoencoder has no scale per channel: build it with channel_scale=true")
@@ -155,7 +160,7 @@ class ShapeVAE(nn.Module):
         self.channel_std.copy_(latents.std(dim=0).clamp_min(1e-4))
 
     def normalise(self, latents: Float[Tensor, "*b p c"]) -> Float[Tensor, "*b p c"]:
-        """Latents as the denoiser sees them."""
+        """Scale latents for the denoiser."""
         if self.channel_scale:
             latents = (latents - self.channel_mean) / self.channel_std
         return self.scale_factor * latents

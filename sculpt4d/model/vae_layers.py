@@ -1,4 +1,4 @@
-"""Blocks of the shape autoencoder, under the names that the released tensors have (base spec 2.2, 2.3)."""
+"""Blocks of the shape autoencoder, with the tensor names of the release (base spec 2.2, 2.3)."""
 
 import torch
 from einops import rearrange
@@ -6,11 +6,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-BLOCK_EPS = 1e-6  # block norms and query/key norms; the closing norms keep the framework's 1e-5
+BLOCK_EPS = 1e-6  # block norms and query/key norms; the final norms use torch's default of 1e-5
 
 
 def fourier(points: Float[Tensor, "... 3"], bands: int, include_pi: bool = False) -> Float[Tensor, "... f"]:
-    """xyz, sines of xyz at `bands` octaves (axis slow, band fast), cosines alike: 3 (2 bands + 1) values."""
+    """Fourier features: xyz, sines of xyz at `bands` octaves, cosines in the same order.
+
+    The axis is the slow index, the band the fast one. Width 3 (2 bands + 1).
+    """
     rates = 2.0 ** torch.arange(bands, dtype=points.dtype, device=points.device)
     if include_pi:
         rates = rates * torch.pi
@@ -21,7 +24,7 @@ def fourier(points: Float[Tensor, "... 3"], bands: int, include_pi: bool = False
 def attend(
     queries: Float[Tensor, "#b h n k"], keys: Float[Tensor, "b h m k"], values: Float[Tensor, "b h m k"]
 ) -> Float[Tensor, "b n d"]:
-    """Softmax attention, heads side by side; one set of queries may serve every batch entry."""
+    """Softmax attention with concatenated heads. A single set of queries may serve all batch entries."""
     shared = queries.expand(len(keys), -1, -1, -1)
     return rearrange(functional.scaled_dot_product_attention(shared, keys, values), "b h n k -> b n (h k)")
 
@@ -36,7 +39,7 @@ class HeadNorms(nn.Module):
 
 
 class VaeSelfAttention(nn.Module):
-    """Packed projection: inside a head q, k, v follow each other."""
+    """Self-attention with a packed projection: each head holds q, k, v in sequence."""
 
     def __init__(self, width: int, heads: int, qkv_bias: bool, qk_norm: bool) -> None:
         super().__init__()
@@ -47,12 +50,12 @@ class VaeSelfAttention(nn.Module):
 
     def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
         q, k, v = rearrange(self.c_qkv(tokens), "b n (h three k) -> three b h n k", h=self.heads, three=3)
-        # under autocast a norm answers in float32
+        # under autocast a norm returns float32
         return self.c_proj(attend(self.attention.q_norm(q).to(v.dtype), self.attention.k_norm(k).to(v.dtype), v))
 
 
 class VaeCrossAttention(nn.Module):
-    """Queries attend to data; inside a head k, v follow each other."""
+    """Cross-attention from queries to data; each head holds k, v in sequence."""
 
     def __init__(self, width: int, heads: int, qkv_bias: bool, qk_norm: bool) -> None:
         super().__init__()
@@ -72,7 +75,7 @@ class VaeCrossAttention(nn.Module):
 
 
 class VaeMLP(nn.Module):
-    """Two layers with the exact GELU between."""
+    """Two linear layers with exact GELU between them."""
 
     def __init__(self, width: int, ratio: int) -> None:
         super().__init__()
@@ -84,7 +87,7 @@ class VaeMLP(nn.Module):
 
 
 class SelfBlock(nn.Module):
-    """Self-attention, then MLP, both on normalised tokens."""
+    """Pre-norm self-attention, then pre-norm MLP."""
 
     def __init__(self, width: int, heads: int, qkv_bias: bool, qk_norm: bool) -> None:
         super().__init__()
@@ -99,7 +102,10 @@ class SelfBlock(nn.Module):
 
 
 class CrossBlock(nn.Module):
-    """Tokens attend to data; its steps are methods, so that what depends on one side alone is computed once."""
+    """Pre-norm cross-attention block.
+
+    Its steps are separate methods, so that results that depend on one side only are computed once.
+    """
 
     def __init__(self, width: int, heads: int, qkv_bias: bool, qk_norm: bool, ratio: int = 4) -> None:
         super().__init__()
@@ -110,15 +116,15 @@ class CrossBlock(nn.Module):
         self.mlp = VaeMLP(width, ratio)
 
     def queries(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b h n k"]:
-        """What the tokens ask with."""
+        """Queries of the tokens."""
         return self.attn.queries(self.ln_1(tokens))
 
     def keys_values(self, data: Float[Tensor, "b m d"]) -> tuple[Float[Tensor, "b h m k"], Float[Tensor, "b h m k"]]:
-        """What the data answer with."""
+        """Keys and values of the data."""
         return self.attn.keys_values(self.ln_2(data))
 
     def finish(self, tokens: Float[Tensor, "#b n d"], answer: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-        """Tokens that have heard the answer of attention."""
+        """Add the attention output `answer` to the tokens, then apply the MLP."""
         tokens = tokens + self.attn.c_proj(answer)
         return tokens + self.mlp(self.ln_3(tokens))
 

@@ -1,4 +1,4 @@
-"""Pictures by Blender's Cycles, in a process of its own: bpy pins its Python and numpy, and must not pin ours."""
+"""Renderer using Blender's Cycles in a separate process, since bpy pins its own Python and numpy versions."""
 
 import os
 import shutil
@@ -18,15 +18,15 @@ from sculpt4d.types import Appearance, Drawable
 
 VARIABLE = "SCULPT4D_BLENDER"  # a Python interpreter that has bpy, or a Blender executable
 SCRIPT = Path(__file__).with_name("blender_script.py")
-SAMPLES = 8  # rays per pixel; the edges of the mask need no more
+SAMPLES = 8  # rays per pixel; enough for the edges of the mask
 START, PER_VIEW = 120.0, 120.0  # seconds allowed; on one core a view of 512 x 512 takes one to four
-LAST = 12  # lines of Blender's own words kept for the error
+LAST = 12  # lines of Blender's output kept for the error
 
 
 def find_blender() -> list[str] | None:
-    """The command that runs a Python script with bpy when the script's path is added; None when none is named.
+    """Command that runs a Python script with bpy; None if Blender is not configured.
 
-    Raises FileNotFoundError when SCULPT4D_BLENDER names nothing that can be run.
+    The script path is appended to the command. Raises FileNotFoundError if SCULPT4D_BLENDER is not an executable.
     """
     named = os.environ.get(VARIABLE)
     if not named:
@@ -44,10 +44,10 @@ def find_blender() -> list[str] | None:
 def render_views(
     drawable: Drawable, cameras: Sequence[Camera], size: int
 ) -> list[UInt8[np.ndarray, "{size} {size} 4"]]:
-    """As `embree.render_views`, with shadows; one Blender for all cameras, on one core.
+    """Same as `embree.render_views`, with shadows. One Blender process renders all cameras on one core.
 
-    Raises ImportError when no Blender is named, ChildProcessError with Blender's last words when it fails, and
-    TimeoutError when it takes longer than two minutes a view.
+    Raises ImportError if Blender is not configured, ChildProcessError with Blender's last output if it fails, and
+    TimeoutError if it takes longer than two minutes per view.
     """
     vertices, faces, appearance = drawable.mesh.vertices, drawable.mesh.faces, drawable.appearance
     if len(faces) == 0:
@@ -86,11 +86,11 @@ def render_views(
 
 
 def run_script(script: Path, arguments: Sequence[str], seconds: float) -> None:
-    """Runs `script` with bpy; its arguments follow a lone "--". Errors are those of `render_views`."""
+    """Run `script` with bpy. Its arguments follow "--". Errors are those of `render_views`."""
     command = find_blender()
     if command is None:
         raise ImportError(f"{VARIABLE} is not set: {REMEDY['bpy']}")
-    # what this interpreter adds to its own path has another numpy in it
+    # this interpreter's own path entries contain another numpy
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
     try:
         done = subprocess.run(

@@ -1,7 +1,7 @@
-"""The script that Blender runs: one mesh from many cameras by Cycles. It imports nothing of this project.
+"""Script run by Blender: render one mesh from many cameras with Cycles. It imports nothing from this project.
 
 python blender_script.py -- REQUEST.npz FOLDER writes FOLDER/000.png, ...; the request is written by blender.py, in the
-z up world of the cameras. Lamps hang on the camera, as in the default renderer.
+z up world of the cameras. Lamps are attached to the camera, as in the default renderer.
 """
 
 import math
@@ -14,12 +14,12 @@ from mathutils import Matrix, Vector
 
 
 def linear(color: np.ndarray) -> np.ndarray:
-    """sRGB to linear light."""
+    """Convert sRGB to linear light."""
     return np.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
 
 
 def add_mesh(request: dict[str, np.ndarray]) -> None:
-    """The mesh with its corner colours and textures; one material per texture and one without."""
+    """Add the mesh with its corner colours and textures: one material per texture and one without."""
     mesh = bpy.data.meshes.new("object")
     mesh.from_pydata(request["vertices"].tolist(), [], request["faces"].tolist())
     corners = request["colors"].reshape(-1, 3)
@@ -39,7 +39,7 @@ def add_mesh(request: dict[str, np.ndarray]) -> None:
 
 
 def material(texture: np.ndarray | None) -> bpy.types.Material:
-    """Matt, coloured by the corners and the texture."""
+    """Matte material, coloured by the corners and the texture."""
     made = bpy.data.materials.new("surface")
     made.use_nodes = True
     nodes, links = made.node_tree.nodes, made.node_tree.links
@@ -66,9 +66,9 @@ def material(texture: np.ndarray | None) -> bpy.types.Material:
 
 
 def add_lamps(camera: bpy.types.Object, request: dict[str, np.ndarray]) -> None:
-    """Suns and a lit sky, so that white facing one sun alone looks as bright as in the default renderer.
+    """Add suns and a lit sky. White facing one sun is as bright as in the default renderer.
 
-    That one adds sRGB values, Cycles adds linear light.
+    The default renderer adds sRGB values; Cycles adds linear light.
     """
     ambient = linear(request["ambient"])
     for direction, lit in zip(request["lamps"], linear(request["ambient"] + request["lamp_colors"]), strict=True):
@@ -93,7 +93,7 @@ def main(request: dict[str, np.ndarray], folder: Path) -> None:
     scene.cycles.device, scene.cycles.samples = "CPU", int(request["samples"])
     scene.cycles.use_denoising = scene.cycles.use_adaptive_sampling = False
     scene.cycles.pixel_filter_type = "BOX"  # a pixel is its own square, as in the default renderer
-    scene.render.threads_mode, scene.render.threads = "FIXED", 1  # objects run side by side, one core each
+    scene.render.threads_mode, scene.render.threads = "FIXED", 1  # objects are rendered in parallel, one core each
     scene.render.use_persistent_data = True
     scene.render.film_transparent = True
     scene.render.resolution_x = scene.render.resolution_y = int(request["size"])

@@ -1,4 +1,4 @@
-"""Where the pictures are taken from: 24 views spread over the sphere, or one fixed camera in front."""
+"""Camera poses: 24 views over the sphere, a fixed front camera or a ring; reading and writing of transforms.json."""
 
 import math
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ SPHERE = math.sqrt(3) / 2  # radius of the sphere around the box [-0.5, 0.5]^3
 FIELDS = (math.radians(10), math.radians(70))  # narrowest and widest field of view drawn
 FRONT_FIELD = math.radians(35)
 FRONT_ELEVATION = math.radians(17.5)
-FRONT_MARGIN = 1.03  # the front camera stands this much farther away than the box needs
-SENSOR = 32.0  # millimetres, as the release's renderer has it; only the ratio to the focal length matters
+FRONT_MARGIN = 1.03  # the front camera is this factor farther away than the box requires
+SENSOR = 32.0  # millimetres, as in the release's renderer; only the ratio to the focal length matters
 
 # Camera files live in a z up world, meshes are y up: mesh (x, y, z) is world (x, -z, y).
 MESH_TO_WORLD = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]], dtype=np.float64)
@@ -23,10 +23,10 @@ MESH_TO_WORLD = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]], dtype=np.float64)
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole looking at the origin. Angles in radians, `distance` in units of the box [-0.5, 0.5]^3.
+    """Pinhole camera that looks at the origin. Angles in radians, `distance` in units of the box [-0.5, 0.5]^3.
 
-    The world of a camera is z up; azimuth 0 stands on +x, and the front of a mesh (+z) is azimuth -pi/2.
-    `field` is the full horizontal (and vertical: pictures are square) field of view.
+    The camera's world is z up. Azimuth 0 is on +x, and the front of a mesh (+z) is azimuth -pi/2.
+    `field` is the full horizontal field of view. Images are square, so the vertical one is equal.
     """
 
     azimuth: float
@@ -35,7 +35,7 @@ class Camera:
     field: float
 
     def to_world(self) -> Float[np.ndarray, "4 4"]:
-        """Camera-to-world in the z up world; the camera looks along its own -z with y up (OpenGL)."""
+        """Camera-to-world matrix in the z up world. The camera looks along its own -z with y up (OpenGL)."""
         backward = np.array(
             [
                 math.cos(self.elevation) * math.cos(self.azimuth),
@@ -50,7 +50,7 @@ class Camera:
         return matrix
 
     def to_mesh(self) -> Float[np.ndarray, "4 4"]:
-        """Camera-to-mesh: the same pose in the y up coordinates of meshes and points."""
+        """Camera-to-mesh matrix: the same pose in the y up coordinates of meshes and points."""
         matrix = self.to_world()
         matrix[:3] = MESH_TO_WORLD.T @ matrix[:3]
         return matrix
@@ -65,9 +65,9 @@ def hammersley(count: int, offset: tuple[float, float]) -> Float[np.ndarray, "co
 
 
 def sphere_cameras(count: int, rng: np.random.Generator) -> tuple[Camera, ...]:
-    """Views as in the release's training data: field of view 10 to 70 degrees, the box's sphere always just inside.
+    """Views as in the release's training data: field of view 10 to 70 degrees, the box's sphere just inside.
 
-    Distances are 1/sqrt(k) with k uniform, so that the size of the picture's solid angle is drawn evenly.
+    Distances are 1/sqrt(k) with k uniform, so that the solid angle of the image is sampled evenly.
     """
     nearest, farthest = (SPHERE / math.sin(field / 2) for field in reversed(FIELDS))
     directions = hammersley(count, (float(rng.random()), float(rng.random())))
@@ -79,15 +79,15 @@ def sphere_cameras(count: int, rng: np.random.Generator) -> tuple[Camera, ...]:
 
 
 def front_camera() -> Camera:
-    """The fixed camera on the mesh's +z side, a little above; the whole box [-0.5, 0.5]^3 is always in the picture."""
+    """Fixed camera on the mesh's +z side, slightly above. The whole box [-0.5, 0.5]^3 is always visible."""
     pose = Camera(-math.pi / 2, FRONT_ELEVATION, 1.0, FRONT_FIELD)
     return replace(pose, distance=FRONT_MARGIN * _needed(pose))
 
 
 def ring_cameras(azimuths: Sequence[int | float], elevation: int | float, field: int | float) -> tuple[Camera, ...]:
-    """Views at one height and distance, all angles in degrees; the whole box [-0.5, 0.5]^3 is in every picture.
+    """Views at one height and distance, all angles in degrees. The whole box [-0.5, 0.5]^3 is visible in every image.
 
-    Azimuth 0 is the front (+z of the mesh), 90 stands on +x.
+    Azimuth 0 is the front (+z of the mesh), 90 is on +x.
     """
     poses = [
         Camera(math.radians(azimuth) - math.pi / 2, math.radians(elevation), 1.0, math.radians(field))
@@ -98,14 +98,14 @@ def ring_cameras(azimuths: Sequence[int | float], elevation: int | float, field:
 
 
 def _needed(pose: Camera) -> float:
-    """The distance from which the corners of the box [-0.5, 0.5]^3 just fit."""
+    """Smallest distance from which all corners of the box [-0.5, 0.5]^3 are visible."""
     corners = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)])
     seen = corners @ pose.to_mesh()[:3, :3]
     return float((np.abs(seen[:, :2]).max(axis=1) / math.tan(pose.field / 2) + seen[:, 2]).max())
 
 
 def choose_cameras(count: int, front: bool, rng: np.random.Generator) -> tuple[Camera, ...]:
-    """`count` views over the sphere; with `front` the first of them is the fixed front camera."""
+    """`count` views over the sphere; with `front`, the first is the fixed front camera."""
     if count < 1:
         raise ValueError(f"views={count}: at least one picture per frame is needed, set views=1 or more")
     if not front:
@@ -114,7 +114,7 @@ def choose_cameras(count: int, front: bool, rng: np.random.Generator) -> tuple[C
 
 
 def write_transforms(cameras: Sequence[Camera], box: Box) -> dict[str, object]:
-    """What transforms.json holds of a frame, as in the release; scale * p + offset takes the z up scene to the box."""
+    """Content of transforms.json for a frame, as in the release. scale * p + offset maps the z up scene to the box."""
     x, y, z = (-box.scale * box.center.astype(np.float64)).tolist()
     views = [
         {
@@ -132,6 +132,6 @@ def write_transforms(cameras: Sequence[Camera], box: Box) -> dict[str, object]:
 
 
 def read_transforms(content: dict[str, Any]) -> tuple[Camera, ...]:
-    """The cameras of a transforms.json; angles and distance say all, the matrices are not read."""
+    """Cameras of a transforms.json, from angles and distance. The matrices are not read."""
     views = content["frames"]
     return tuple(Camera(view["azimuth"], view["elevation"], view["cam_dis"], view["camera_angle_x"]) for view in views)

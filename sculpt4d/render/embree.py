@@ -1,4 +1,7 @@
-"""The default renderer: RGBA images of a mesh by ray casting on the CPU, lit so that colour shows the normal."""
+"""Default renderer: RGBA images of a mesh by ray casting on the CPU, with lighting whose colour shows the normal.
+
+Also evaluates surface colours and textures (`surface_colors`).
+"""
 
 import math
 from collections.abc import Sequence
@@ -17,13 +20,13 @@ from sculpt4d.types import Appearance, Drawable, Mesh
 def surface_colors(
     appearance: Appearance, faces: Integer[np.ndarray, " r"], weights: Float32[np.ndarray, "r 2"]
 ) -> Float32[np.ndarray, "r 3"]:
-    """sRGB in [0, 1] at places given by their face and the barycentric weights of its corners 1 and 2.
+    """sRGB in [0, 1] at positions given by face and barycentric weights of corners 1 and 2.
 
-    Colours and texture are multiplied as sRGB values: within 0.03 of the product of linear light that glTF asks
-    for, and exact where either is white.
+    Colours and texture are multiplied as sRGB values. This is within 0.03 of the product of linear light that glTF
+    requires, and exact where either is white.
     """
     first = appearance.colors[:, :1]
-    plain = (appearance.colors == first).all()  # one colour a face, as in most files: nothing runs into each other
+    plain = (appearance.colors == first).all()  # one colour per face, as in most files: nothing to interpolate
     colors = np.take(first[:, 0], faces, axis=0) if plain else blend(appearance.colors, faces, weights)
     rows = appearance.texture[faces]
     for row, texture in enumerate(appearance.textures):
@@ -37,13 +40,13 @@ def surface_colors(
 def blend(
     corners: Float32[np.ndarray, "f 3 c"], faces: Integer[np.ndarray, " r"], weights: Float32[np.ndarray, "r 2"]
 ) -> Float32[np.ndarray, "r c"]:
-    """Values of the corners, interpolated inside the faces."""
+    """Interpolate corner values inside the faces."""
     first, second, third = np.take(corners, faces, axis=0).swapaxes(0, 1)  # take is several times faster than indexing
     return first + (second - first) * weights[:, :1] + (third - first) * weights[:, 1:]
 
 
 def look_up(texture: UInt8[np.ndarray, "h w 3"], places: Float[np.ndarray, "r 2"]) -> Float32[np.ndarray, "r 3"]:
-    """Bilinear values (0 to 255) at texture coordinates, repeated past [0, 1]; (0, 0) is the upper left corner."""
+    """Bilinear texture values (0 to 255), repeated past [0, 1]; (0, 0) is the upper left corner."""
     height, width = texture.shape[:2]
     scaled = places.astype(np.float32) % 1 * np.array([width, height], np.float32) - np.float32(0.5)
     first = np.floor(scaled)
@@ -69,14 +72,16 @@ def _mix(
 
 
 SAMPLES = 2  # rays per pixel and axis
-TURN = 0.5  # a quarter of the distance between rays, in halves of it: how far each leaves the regular grid
+TURN = 0.5  # offset of each ray from the regular grid: a quarter of the ray distance, in units of half of it
 AMBIENT = np.array([0.30, 0.30, 0.34], dtype=np.float32)
-CREASE = math.cos(math.radians(30))  # a corner bent more than this against its vertex keeps the face's own normal
-CLAY = (0.93, 0.87, 0.81)  # colour of meshes that carry none: pale, so that shading shows the shape
+CREASE = math.cos(
+    math.radians(30)
+)  # a corner whose face deviates more than this from the vertex normal keeps the face normal
+CLAY = (0.93, 0.87, 0.81)  # colour of meshes without colours: pale, so that shading shows the shape
 
 
 class Light(NamedTuple):
-    """A distant lamp of the studio: direction towards it in camera axes (x right, y up, z to the camera), colour."""
+    """Distant studio lamp: direction towards it in camera axes (x right, y up, z to the camera), and colour."""
 
     direction: tuple[float, float, float]
     color: tuple[float, float, float]
@@ -90,7 +95,7 @@ LIGHTS = (
 
 
 class Hits(NamedTuple):
-    """Where rays met the mesh: flat rows of the ray grid, faces, barycentric weights of corners 1 and 2, directions."""
+    """Ray hits: flat indices of the ray grid, faces, barycentric weights of corners 1 and 2, directions."""
 
     rays: Integer[np.ndarray, " r"]
     faces: Integer[np.ndarray, " r"]
@@ -99,20 +104,20 @@ class Hits(NamedTuple):
 
 
 class ShadedMesh(NamedTuple):
-    """What all views of one mesh share: unit normals of the faces and, for smooth shading, of their corners."""
+    """Data shared by all views of one mesh: unit normals of the faces and, for smooth shading, of their corners."""
 
     vertices: Float32[np.ndarray, "v 3"]
     faces: Integer[np.ndarray, "f 3"]
     normals: Float32[np.ndarray, "f 3"]
-    bent: Float32[np.ndarray, "f 3 3"] | None  # normals of the corners; None: the face's own everywhere
+    bent: Float32[np.ndarray, "f 3 3"] | None  # corner normals; None: face normals everywhere
 
 
 def render_views(
     drawable: Drawable, cameras: Sequence[Camera], size: int
 ) -> list[UInt8[np.ndarray, "{size} {size} 4"]]:
-    """One square RGBA image per camera. Alpha is the covered part of a pixel; colours are not multiplied by it.
+    """Render one square RGBA image per camera. Alpha is the covered fraction of a pixel; alpha is straight.
 
-    The lamps move with the camera, both sides of a face are lit, and an empty mesh gives fully transparent images.
+    The lamps move with the camera. Both sides of a face are lit. An empty mesh gives fully transparent images.
     """
     mesh = drawable.mesh
     if len(mesh.faces) == 0:
@@ -123,16 +128,16 @@ def render_views(
 
 
 def plain(mesh: Mesh) -> Drawable:
-    """A mesh without colours of its own (a generated one): pale clay, shaded smoothly."""
+    """Drawable of a mesh without colours (a generated one): pale clay, smooth shading."""
     return Drawable(mesh, np.tile(np.array(CLAY, dtype=np.float32), (len(mesh.faces), 1)), smooth=True)
 
 
 def prepare_scene(drawable: Drawable) -> ShadedMesh:
-    """Normals for `shade`; a smooth drawable gives the corners those of their vertices."""
+    """Compute normals for `shade`; a smooth drawable uses vertex normals at its corners."""
     vertices, faces = drawable.mesh.vertices, drawable.mesh.faces
     flat = face_crosses(vertices[faces])
     own, bent = _unit(flat), None
-    if drawable.smooth:  # area-weighted vertex normals, but for corners at creases
+    if drawable.smooth:  # area-weighted vertex normals, except at creases
         spread, rows = np.repeat(flat, 3, axis=0), faces.reshape(-1)
         at_vertices = np.stack([np.bincount(rows, spread[:, axis], len(vertices)) for axis in range(3)], axis=1)
         bent = _unit(at_vertices.astype(np.float32))[faces]
@@ -147,7 +152,7 @@ def shade(
     camera: Camera,
     size: int,
 ) -> UInt8[np.ndarray, "{size} {size} 4"]:
-    """The picture whose rays, SAMPLES * size in each direction, met the mesh at `hits`; None: nowhere."""
+    """Shade the image whose rays, SAMPLES * size in each direction, hit the mesh at `hits`; None: no hits."""
     picture = np.zeros((size * size, 4), dtype=np.uint8)
     if hits is not None:
         if drawable.appearance is None:
@@ -156,7 +161,7 @@ def shade(
             base = surface_colors(drawable.appearance, hits.faces, hits.weights)
         lit = base * _lit(scene, hits, camera)
         row, column = np.divmod(hits.rays, SAMPLES * size)
-        # most of a picture is empty: only pixels that a ray coloured are touched
+        # most of an image is empty: only pixels with a hit are written
         pixel = (row // SAMPLES) * size + column // SAMPLES
         covered = np.bincount(pixel, minlength=size * size)
         seen = np.flatnonzero(covered)
@@ -169,17 +174,17 @@ def shade(
 
 
 def _cast(scene: ShadedMesh, tree: EmbreeScene, camera: Camera, grid: int) -> Hits | None:
-    """Shoots rays through the part of the picture that the mesh can cover; None when none of them meets it."""
+    """Cast rays through the image region that the mesh can cover; None if no ray hits."""
     pose = camera.to_mesh()
     half = math.tan(camera.field / 2)
     seen = (scene.vertices[scene.faces].reshape(-1, 3) - pose[:3, 3]) @ pose[:3, :3]
     columns, rows = slice(0, grid), slice(0, grid)
-    if (seen[:, 2] < 0).all():  # a vertex behind the camera has no place in the picture: then shoot everywhere
+    if (seen[:, 2] < 0).all():  # a vertex behind the camera cannot be projected: then cast rays everywhere
         across, down = seen[:, 0] / -seen[:, 2], seen[:, 1] / seen[:, 2]
         columns, rows = (_covered(side / half, grid) for side in (across, down))
     centers = half * ((np.arange(grid, dtype=np.float32) + 0.5) * (2 / grid) - 1)
     right, up, backward = pose[:3, :3].T.astype(np.float32)
-    # each ray of a pixel has a row and a column of its own (rotated by half a step), so that edges along the picture's
+    # each ray of a pixel has its own row and column (rotated by half a step), so that edges along the image
     # axes have five shades as well, not three
     step = np.float32(half * TURN / grid)
     turned = np.where(np.arange(grid) % 2, -step, step)
@@ -200,13 +205,13 @@ def _cast(scene: ShadedMesh, tree: EmbreeScene, camera: Camera, grid: int) -> Hi
 
 
 def _covered(side: Float[np.ndarray, " n"], grid: int) -> slice:
-    """Grid cells between the extremes of `side`, which is -1 at the first border of the picture and 1 at the last."""
+    """Grid cells between the extremes of `side`, which is -1 at the first border of the image and 1 at the last."""
     first, last = ((value + 1) * grid / 2 for value in (side.min(), side.max()))
     return slice(int(np.clip(math.floor(first) - 1, 0, grid)), int(np.clip(math.ceil(last) + 1, 0, grid)))
 
 
 def _light(normals: Float[np.ndarray, "n 3"], camera: Camera) -> Float32[np.ndarray, "n 3"]:
-    """What the lamps send back from white surfaces with these normals (mesh axes, towards the camera)."""
+    """Light that white surfaces with these normals reflect (mesh axes, towards the camera)."""
     lamps = np.array([light.direction for light in LIGHTS])
     lamps = (lamps / np.linalg.norm(lamps, axis=1, keepdims=True)) @ camera.to_mesh()[:3, :3].T
     facing = np.maximum(normals @ lamps.T.astype(np.float32), 0)
@@ -214,7 +219,7 @@ def _light(normals: Float[np.ndarray, "n 3"], camera: Camera) -> Float32[np.ndar
 
 
 def _lit(scene: ShadedMesh, hits: Hits, camera: Camera) -> Float32[np.ndarray, "r 3"]:
-    """What the lamps send back at the hits, from the camera's side of the faces."""
+    """Light reflected at the hits, on the camera's side of the faces."""
     if scene.bent is None:
         towards = camera.to_mesh()[:3, 3].astype(np.float32) - scene.vertices[scene.faces[:, 0]]
         away = (scene.normals * towards).sum(axis=1, keepdims=True) < 0
@@ -225,6 +230,6 @@ def _lit(scene: ShadedMesh, hits: Hits, camera: Camera) -> Float32[np.ndarray, "
 
 
 def _unit(rows: Float[np.ndarray, "n 3"]) -> Float32[np.ndarray, "n 3"]:
-    """Rows of length 1; rows without direction stay zero."""
+    """Normalise vectors to length 1; zero vectors stay zero."""
     length = np.linalg.norm(rows, axis=1, keepdims=True)
     return (rows / np.maximum(length, np.finfo(np.float32).tiny)).astype(np.float32)

@@ -1,7 +1,7 @@
-"""Pictures by PyTorch3D's rasteriser: the same rays, lamps and colours as the default renderer, found by a GPU.
+"""Renderer using PyTorch3D's rasteriser on a GPU, with the rays, lamps and colours of the default renderer.
 
-PyTorch3D looks along +z with x to the left and y up, and multiplies rows: seen = place @ rotation + translation. Its
-picture spans [-1, 1] with +1 at the left and upper borders.
+PyTorch3D looks along +z with x to the left and y up, and multiplies row vectors: seen = place @ rotation + translation.
+Its image spans [-1, 1] with +1 at the left and upper borders.
 """
 
 import importlib
@@ -20,7 +20,7 @@ from sculpt4d.types import Drawable
 
 
 class Pytorch3dCamera(NamedTuple):
-    """A camera as PyTorch3D has it; `field` in degrees."""
+    """Camera in PyTorch3D's convention; `field` in degrees."""
 
     rotation: Float[np.ndarray, "3 3"]
     translation: Float[np.ndarray, "3"]
@@ -28,7 +28,7 @@ class Pytorch3dCamera(NamedTuple):
 
 
 def to_pytorch3d(camera: Camera) -> Pytorch3dCamera:
-    """The camera in mesh coordinates (y up)."""
+    """Convert a camera to PyTorch3D, in mesh coordinates (y up)."""
     pose = camera.to_mesh()
     rotation = pose[:3, :3] * np.array([-1.0, 1.0, -1.0])  # columns left, up, forward
     return Pytorch3dCamera(rotation, -pose[:3, 3] @ rotation, math.degrees(camera.field))
@@ -37,7 +37,7 @@ def to_pytorch3d(camera: Camera) -> Pytorch3dCamera:
 def render_views(
     drawable: Drawable, cameras: Sequence[Camera], size: int
 ) -> list[UInt8[np.ndarray, "{size} {size} 4"]]:
-    """As `embree.render_views`. Raises ImportError when PyTorch3D is not installed."""
+    """Same as `embree.render_views`. Raises ImportError if PyTorch3D is not installed."""
     require("pytorch3d")
     renderer = importlib.import_module("pytorch3d.renderer")
     structures = importlib.import_module("pytorch3d.structures")
@@ -48,7 +48,7 @@ def render_views(
     mesh = structures.Meshes(
         [torch.from_numpy(vertices).to(device)], [torch.from_numpy(faces.astype(np.int64)).to(device)]
     )
-    # the naive method (bin_size 0) never runs out of bins, whatever the mesh
+    # the naive method (bin_size 0) cannot overflow its bins for any mesh
     settings = renderer.RasterizationSettings(image_size=2 * SAMPLES * size, bin_size=0)
     scene, pictures = prepare_scene(drawable), []
     for camera in cameras:
@@ -67,9 +67,9 @@ def render_views(
 
 
 def _hits(faces: Integer[np.ndarray, "g g"], barycentric: Float[np.ndarray, "g g 3"], camera: Camera) -> Hits | None:
-    """Fragments as the default renderer's rays would have them; -1 marks pixels without a face.
+    """Convert fragments to the hits of the default renderer's rays; -1 marks pixels without a face.
 
-    Those rays leave their own grid by a quarter of its step, to where one twice as fine has its centres.
+    Those rays are offset from their grid by a quarter of its step, to the pixel centres of a grid twice as fine.
     """
     fine, grid = len(faces), len(faces) // 2
     row, column = np.divmod(np.arange(grid * grid), grid)

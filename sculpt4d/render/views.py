@@ -1,4 +1,4 @@
-"""Choice of the renderer; all of them share one camera convention."""
+"""Renderer selection. All renderers share one camera convention."""
 
 import importlib
 from collections.abc import Mapping, Sequence
@@ -13,14 +13,14 @@ from sculpt4d.types import Drawable
 
 
 class Renderer(Protocol):
-    """Draws a mesh from every camera: square RGBA images, colours not multiplied by alpha (`embree.render_views`)."""
+    """Function that draws a mesh from every camera: square RGBA images, straight alpha (`embree.render_views`)."""
 
     def __call__(
         self, drawable: Drawable, cameras: Sequence[Camera], size: int
     ) -> list[UInt8[np.ndarray, "{size} {size} 4"]]: ...
 
 
-# Modules with a function `render_views`, imported when they are asked for: one of them loads torch.
+# Modules with a function `render_views`, imported on demand: one of them loads torch.
 RENDERERS: Mapping[str, str] = MappingProxyType(
     {
         "embree": "sculpt4d.render.embree",
@@ -33,7 +33,10 @@ RENDERERS: Mapping[str, str] = MappingProxyType(
 def draw_views(
     drawable: Drawable, cameras: Sequence[Camera], size: int, renderer: str = "embree"
 ) -> list[UInt8[np.ndarray, "{size} {size} 4"]]:
-    """One image per camera. Raises ValueError for an unknown renderer, ImportError for one that is not installed."""
+    """Render one image per camera.
+
+    Raises ValueError for an unknown renderer, ImportError for one that is not installed.
+    """
     if renderer not in RENDERERS:
         raise ValueError(f"renderer={renderer}: choose one of {', '.join(RENDERERS)}")
     render: Renderer = importlib.import_module(RENDERERS[renderer]).render_views

@@ -1,4 +1,4 @@
-"""Stage vae: surface points through the bottleneck and back to a truncated signed distance."""
+"""Training stage `vae`: reconstruct a truncated signed distance from surface points."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from sculpt4d.types import Clip
 
 
 class AutoencoderModule(lightning.LightningModule):
-    """Reconstruction (absolute plus squared error of the field) and the Kullback-Leibler term.
+    """Autoencoder training: reconstruction loss (absolute plus squared error of the field) and Kullback-Leibler term.
 
     `truncation`: distance in box units at which the field saturates. `kl`: weight of the mean divergence of the
     channels that are not anchors. The losses of the released VAE are not public; these are ours.
@@ -27,13 +27,13 @@ class AutoencoderModule(lightning.LightningModule):
         self.truncation, self.kl, self.seed = truncation, kl, seed
 
     def configure_model(self) -> None:
-        """Shards the networks where the strategy made a device mesh (FSDP2)."""
+        """Shard the networks if the strategy has a device mesh (FSDP2)."""
         if self.device_mesh is not None:
             for part in self.vae.children():
                 shard_parts(part, self.device_mesh["data_parallel"])
 
     def losses(self, clip: Clip, generator: torch.Generator) -> dict[str, Tensor]:
-        """field: L1 + MSE, kl: mean divergence, iou: of the signs at the labelled points."""
+        """Losses of a clip. field: L1 + MSE, kl: mean divergence, iou: of the signs at the labelled points."""
         surface, points, distance = (x.flatten(0, 1) for x in (clip.surface, clip.points, clip.distance))
         frames = clip.surface.shape[1]
         posterior = self.vae.encode(surface, clip.queries.repeat_interleave(frames, dim=0))

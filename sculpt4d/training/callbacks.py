@@ -1,4 +1,7 @@
-"""What happens beside training: averaged weights, throughput, a stop on NaN that keeps the last good checkpoint."""
+"""Training callbacks: EMA of the weights, checkpoints, throughput, mesh previews, stop on NaN.
+
+`StopOnNan` ends the run before the step, so the last good checkpoint is kept.
+"""
 
 import time
 from pathlib import Path
@@ -27,9 +30,9 @@ STOPPED = (
 
 
 class TrainedAverage(Callback):
-    """Exponential moving average of the parameters that train, used in validation and in the exported weights.
+    """EMA of the trained parameters, used in validation and in the exported weights.
 
-    Lightning's own keeps a copy of the whole model; this one keeps the trained part, sharded as the model is.
+    Lightning's own callback copies the whole model. This one copies only the trained part, sharded as the model is.
     """
 
     def __init__(self, decay: float) -> None:
@@ -46,7 +49,7 @@ class TrainedAverage(Callback):
         self._place(pl_module)
 
     def _place(self, module: lightning.LightningModule) -> None:
-        """The average, new or from a checkpoint, where the parameters are and sharded as they are."""
+        """Create or restore the EMA on the device and with the sharding of the parameters."""
         for name, value in self._trained(module).items():
             known = self.average.get(name, value.detach().clone())
             if isinstance(value, DTensor) and not isinstance(known, DTensor):
@@ -57,7 +60,7 @@ class TrainedAverage(Callback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if trainer.global_step <= self.steps:  # inside an accumulated step
+        if trainer.global_step <= self.steps:  # within gradient accumulation
             return
         self.steps = trainer.global_step
         trained = self._trained(pl_module)
@@ -65,7 +68,7 @@ class TrainedAverage(Callback):
 
     @torch.no_grad()
     def swap(self, module: lightning.LightningModule) -> None:
-        """Exchanges the module's weights and the average; a second call undoes the first."""
+        """Swap the module's weights and the EMA. A second call restores them."""
         reshard(module)
         self._place(module)
         for name, value in self._trained(module).items():
@@ -89,12 +92,12 @@ class TrainedAverage(Callback):
 
 
 def whole(value: Tensor) -> Tensor:
-    """A sharded tensor gathered, any other as it is."""
+    """Gather a sharded tensor; return any other value unchanged."""
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 
 class LastLosses(Callback):
-    """Validation losses as last measured; a run that was cut off and resumed still knows them."""
+    """Keep the last validation losses. They survive an interrupted and resumed run."""
 
     def __init__(self) -> None:
         self.losses: dict[str, float] = {}
@@ -110,7 +113,7 @@ class LastLosses(Callback):
 
 
 class LastCheckpoint(Callback):
-    """Writes `last.ckpt` every `every` steps and at the end, whole or not at all, and never with broken weights."""
+    """Write `last.ckpt` atomically every `every` steps and at the end, never with non-finite weights."""
 
     def __init__(self, dirpath: str, every: int) -> None:
         self.path, self.every, self.written = Path(dirpath) / "last.ckpt", every, -1
@@ -123,12 +126,12 @@ class LastCheckpoint(Callback):
             if value.requires_grad and not torch.isfinite(local).all():
                 raise ValueError(f"the weights are not finite after step {trainer.global_step}: {STOPPED}")
         self.written = trainer.global_step
-        # Lightning's own temporary file lies in /tmp: moving it here may be a copy, which a kill would cut in two
+        # Lightning's temporary file is in /tmp: moving it here may copy, and a kill would leave a truncated file
         partial = self.path.with_name(".last.partial")
         try:
             trainer.save_checkpoint(partial)
             if trainer.is_global_zero:
-                move_into_place(partial, self.path)  # a file, or DeepSpeed's folder
+                move_into_place(partial, self.path)  # a file, or a folder under DeepSpeed
         except OSError:
             if trainer.is_global_zero and partial.is_file():
                 partial.unlink()
@@ -145,7 +148,7 @@ class LastCheckpoint(Callback):
 
 
 class Throughput(Callback):
-    """Logs batches a second, loading included, over the steps between two log lines."""
+    """Log batches per second, data loading included, between two log lines."""
 
     def __init__(self) -> None:
         self.since, self.batches = time.perf_counter(), 0
@@ -161,7 +164,7 @@ class Throughput(Callback):
 
 
 class MeshPreview(Callback):
-    """At validation: one held-out clip generated, input above and mesh below, as a picture in `folder` and in W&B."""
+    """At validation, generate one held-out clip and log an image (input above, mesh below) to `folder` and W&B."""
 
     def __init__(self, folder: str, sampler: Euler, resolution: int = 48) -> None:
         self.folder, self.sampler, self.resolution = Path(folder), sampler, resolution
@@ -172,7 +175,7 @@ class MeshPreview(Callback):
             return
         clip = trainer.datamodule.holdout[0]  # type: ignore[attr-defined]
         parts = (pl_module.vae, pl_module.conditioner, pl_module.denoiser)
-        # a sharded network gathers its weights in its own forward alone, hence no projection outside of it
+        # a sharded network gathers its weights only in its own forward, hence no projection outside it
         surface, whole_model = Surface(self.resolution), not pl_module.sharded
         pipeline = Pipeline(*parts, self.sampler, surface, pl_module.device, project=whole_model)
         sequence = pipeline.generate(clip.images.to(pl_module.device), seed=0)
@@ -189,7 +192,7 @@ class MeshPreview(Callback):
 
 
 class StopOnNan(Callback):
-    """Raises on a loss that is not finite, before the step is taken; the last checkpoint stays as it was."""
+    """Raise on a non-finite loss before the step is taken. The last checkpoint is not overwritten."""
 
     def on_before_backward(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, loss: Tensor

@@ -1,4 +1,4 @@
-"""The frozen autoencoder's view of a data set, computed once: training then reads latents instead of encoding."""
+"""Latent cache: encode a data set once with the frozen autoencoder, then train on the stored latents."""
 
 import hashlib
 import logging
@@ -22,8 +22,10 @@ log = logging.getLogger(__name__)
 
 
 class LatentDataset(Dataset[EncodedClip]):
-    """Encoded clips; item `number` picks object, reading and `frames` consecutive frames as a function of
-    (seed, number), or, when `fixed`, object `number` from its first frame.
+    """Data set of encoded clips.
+
+    Item `number` selects object, encoding and `frames` consecutive frames as a function of (seed, number). When
+    `fixed`, it is object `number` from its first frame.
 
     mean, logvar (variants, objects, t, p, c) float16; images (objects, t, 3, h, w) uint8.
     """
@@ -50,7 +52,7 @@ class LatentDataset(Dataset[EncodedClip]):
 
 
 def fingerprint(vae: ShapeVAE, dataset: ClipDataset, variants: int) -> str:
-    """Changes with the weights, the objects and the way they are read."""
+    """Hash of the weights, the objects and the way they are read."""
     reading = identity.unlisted(dataset.settings, identity.READING)
     digest = hashlib.sha256(identity.digest([dataset.names, reading, variants]).encode())
     for name, tensor in sorted(vae.state_dict().items()):
@@ -59,9 +61,9 @@ def fingerprint(vae: ShapeVAE, dataset: ClipDataset, variants: int) -> str:
 
 
 def encode_dataset(vae: ShapeVAE, dataset: ClipDataset, variants: int, folder: Path) -> dict[str, Tensor]:
-    """All clips encoded `variants` times, each with other points; kept in `folder` under the fingerprint.
+    """Encode all clips `variants` times, each with other points, and store them in `folder` under the fingerprint.
 
-    Of several processes that ask for the same, one encodes.
+    If several processes request the same encoding, only one computes it.
     """
     path = folder / f"latents_{fingerprint(vae, dataset, variants)}.safetensors"
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""Stages base and temporal: frozen autoencoder, denoiser, flow loss."""
+"""Training stages `base` and `temporal`: frozen autoencoder, denoiser, flow loss."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,16 +17,18 @@ from sculpt4d.training.optim import Optimisation, step_generator
 from sculpt4d.training.strategies import shard_parts
 from sculpt4d.types import Clip, EncodedClip
 
-BINS = 4  # of flow time, in which the loss is also reported
+BINS = 4  # bins of flow time for which the loss is reported separately
 
 
 class FlowModule(lightning.LightningModule):
-    """Learns velocity. `train_base`: everything but the autoencoder moves, else the temporal layers alone.
+    """Flow matching: train the denoiser to predict velocity.
 
-    shared: diffusion and posterior noise of a clip are one for all frames. share: the common part of the diffusion
-    noise when it is shared, 1 for the paper's; below 1 the difference of two noised frames no longer tells the
-    difference of their data exactly, which temporal layers would otherwise read instead of the pictures.
-    dropout: share of clips whose context is zeroed. coupling: see `flow.couple`.
+    `train_base`: train everything but the autoencoder; otherwise only the temporal layers.
+    `shared`: all frames of a clip share diffusion and posterior noise.
+    `share`: common fraction of the shared diffusion noise; 1 as in the paper. At 1, the difference of two noised frames
+    gives the difference of their data exactly, and temporal layers may read it instead of the images. Below 1 it does
+    not.
+    `dropout`: fraction of clips whose context is zeroed. `coupling`: see `flow.couple`.
     """
 
     def __init__(
@@ -57,18 +59,18 @@ class FlowModule(lightning.LightningModule):
         self.train()
 
     def configure_model(self) -> None:
-        """Shards the networks where the strategy made a device mesh (FSDP2)."""
+        """Shard the networks if the strategy has a device mesh (FSDP2)."""
         if self.device_mesh is not None:
             shard_parts(self.denoiser, self.device_mesh["data_parallel"])
             shard_parts(self.conditioner, self.device_mesh["data_parallel"])
 
     @property
     def sharded(self) -> bool:
-        """Whether every process has to take part when the networks run."""
+        """Whether the networks are sharded, so that all processes must run them together."""
         return self.device_mesh is not None
 
     def train(self, mode: bool = True) -> "FlowModule":
-        """Frozen parts stay in eval mode whatever the trainer asks."""
+        """Set the training mode, but keep frozen parts in eval mode."""
         super().train(mode)
         self.vae.eval()
         if not self.train_base:
@@ -81,7 +83,7 @@ class FlowModule(lightning.LightningModule):
 
     @torch.no_grad()
     def encode(self, batch: Clip | EncodedClip) -> EncodedClip:
-        """The posterior of every frame; a batch that comes encoded stays as it is."""
+        """Posterior of every frame. An encoded batch is returned unchanged."""
         if isinstance(batch, EncodedClip):
             return batch
         frames = batch.surface.shape[1]
@@ -97,7 +99,7 @@ class FlowModule(lightning.LightningModule):
     def clip_losses(
         self, batch: Clip | EncodedClip, time: Float[Tensor, " b"], generator: torch.Generator
     ) -> Float[Tensor, " b"]:
-        """Flow loss of every clip at the given times."""
+        """Flow loss of every clip at the given flow times."""
         clip = self.encode(batch)
         shape = tuple(clip.mean.shape)
         posterior_noise = clip_noise(shape, 1.0 if self.shared else 0.0, generator).to(clip.mean)  # type: ignore[arg-type]
@@ -119,7 +121,7 @@ class FlowModule(lightning.LightningModule):
         return losses.mean()
 
     def validation_step(self, batch: Clip | EncodedClip, index: int) -> None:
-        """The loss at evenly spread times with fixed noise, so that steps compare."""
+        """Loss at evenly spaced flow times with fixed noise, so that steps are comparable."""
         count = len(batch[0])
         losses = []
         for part in range(BINS):

@@ -1,4 +1,4 @@
-"""AdamW with warm-up and decay over the parameters that train."""
+"""AdamW with warm-up and decay of the learning rate; EMA update."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -27,19 +27,22 @@ def rate_factor(step: int, warmup: int, total: int, final: float, start: float =
 
 @torch.no_grad()
 def move_average(average: Sequence[Tensor], values: Sequence[Tensor], decay: float, step: int) -> None:
-    """Moves `average` in place towards `values`, the weights after step n = 1, 2, ... of training.
+    """Update the EMA `average` in place with `values`, the weights after training step n = 1, 2, ...
 
-    The average keeps min(decay, (1 + n) / (10 + n)) of itself (base spec 5.1), so early weights are soon forgotten.
+    The decay is min(decay, (1 + n) / (10 + n)) (base spec 5.1), so early weights are quickly forgotten.
     """
     torch._foreach_lerp_(list(average), list(values), 1 - min(decay, (1 + step) / (10 + step)))
 
 
 @dataclass(frozen=True)
 class Optimisation(OptimisationSettings):
-    """Defaults are the base's published values (spec 5.1); the peak rate is Sculpt4D's (release, training.base_lr)."""
+    """Optimiser settings. Defaults are the base's published values (spec 5.1).
+
+    The peak learning rate is Sculpt4D's (release, training.base_lr).
+    """
 
     def build(self, parameters: Iterable[nn.Parameter], steps: int) -> dict[str, Any]:
-        """What Lightning's configure_optimizers returns."""
+        """Return the optimiser and schedule in the format of Lightning's configure_optimizers."""
         trained = [parameter for parameter in parameters if parameter.requires_grad]
         optimiser = torch.optim.AdamW(
             trained, lr=self.rate, betas=self.betas, eps=self.eps, weight_decay=self.decay, fused=self.fused

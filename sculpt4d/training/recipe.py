@@ -1,4 +1,7 @@
-"""What the weights of a run depend on: written into them, and kept beside checkpoints, where only it goes on."""
+"""Identity of a training run: the settings that determine its weights.
+
+It is stored in weight files and next to checkpoints. A run resumes only if its identity is unchanged.
+"""
 
 import json
 from pathlib import Path
@@ -10,11 +13,11 @@ from sculpt4d import identity
 from sculpt4d.files import file_digest
 
 FILE = "recipe.json"
-BELOW = {"vae": (), "base": ("vae",), "temporal": ("vae", "base")}  # whose weights a stage stands on
+BELOW = {"vae": (), "base": ("vae",), "temporal": ("vae", "base")}  # stages whose weights a stage builds on
 
 
 def recipe(cfg: DictConfig) -> dict[str, Any]:
-    """What a weights file says of its training: every setting that shapes the numbers, and no path of a machine."""
+    """Training description stored in a weight file: every setting that affects the numbers, and no local path."""
     return identity.counted(cfg, "train", identity.TRAINED)
 
 
@@ -25,16 +28,16 @@ def frozen(cfg: DictConfig) -> dict[str, str | None]:
 
 
 def known(place: Any) -> str | None:
-    """The hash of a weight file; any other place of weights by its name."""
+    """Hash of a weight file; any other source of weights is identified by its name."""
     if place is None:
         return None
     return file_digest(Path(place)) if Path(str(place)).is_file() else str(place)
 
 
 def check_recipe(folder: Path, cfg: DictConfig) -> None:
-    """Raises ValueError when the folder holds a run with other settings, data, start or frozen weights, naming them.
+    """Raise ValueError if the folder holds a run with other settings, data, start or frozen weights.
 
-    More steps, and other moments to validate and save at, are a reason to go on.
+    The error names the differences. More steps, or another schedule of validation and checkpoints, are allowed.
     """
     path = folder / FILE
     if not path.is_file():
@@ -55,7 +58,7 @@ def check_recipe(folder: Path, cfg: DictConfig) -> None:
 
 
 def compared(cfg: DictConfig) -> dict[str, Any]:
-    """What two runs of one folder must have in common."""
+    """Settings that two runs in one folder must share."""
     kept = identity.counted(cfg, "train", identity.RESUMED)
     kept["data"]["folder"] = Path(cfg.data.root).name
     kept["weights"] = {part: _below(part, cfg) for part in BELOW[cfg.stage.name]}
@@ -63,7 +66,10 @@ def compared(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _below(part: str, cfg: DictConfig) -> str | None:
-    """Weights that an earlier stage of the same command makes may train on, with the stage above."""
+    """Identity of the weights of an earlier stage.
+
+    Weights trained by the same command are not hashed: they may train on, together with the stage above.
+    """
     place = cfg.model.weights[part]
     own = Path(cfg.output).parent / part / f"{part}.safetensors"
     return "an earlier stage" if place and Path(str(place)) == own else known(place)

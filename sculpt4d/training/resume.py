@@ -1,4 +1,4 @@
-"""Checkpoints that hold the trained part alone, and are only resumed by the run that wrote them."""
+"""Resumable checkpoints: hold only the trained part, and are resumed only by the run that wrote them."""
 
 import logging
 from pathlib import Path
@@ -18,7 +18,7 @@ KEY = "sculpt4d"
 
 
 class TrainedOnly(Callback):
-    """Leaves frozen weights out of checkpoints (they come from the base's own file) and says whose checkpoint it is."""
+    """Remove frozen weights from checkpoints (they come from the base's own file) and record the owner."""
 
     def __init__(self, description: dict[str, Any]) -> None:
         self.description = description
@@ -35,7 +35,7 @@ class TrainedOnly(Callback):
 
 
 class KeepRecipe(Callback):
-    """Writes down in a run's folder what is trained there, before its first checkpoint."""
+    """Write the run's identity into its folder before the first checkpoint."""
 
     def __init__(self, folder: Path, cfg: DictConfig) -> None:
         self.path, self.content = folder / FILE, compared(cfg)
@@ -49,9 +49,9 @@ class KeepRecipe(Callback):
 
 
 def last_checkpoint(folder: Path, description: dict[str, Any]) -> Path | None:
-    """`checkpoints/last.ckpt` of the run, or None. Raises ValueError when it belongs to another model or stage."""
+    """Path of the run's `checkpoints/last.ckpt`, or None. Raises ValueError if it belongs to another model or stage."""
     path = folder / "checkpoints" / "last.ckpt"
-    if path.is_dir():  # a sharded checkpoint: its parts are checked by the strategy that reads them
+    if path.is_dir():  # a sharded checkpoint, which is checked by the strategy that reads it
         return path
     if not path.is_file():
         return None

@@ -1,4 +1,4 @@
-"""Configuration to objects, and the objects run: what train.py calls."""
+"""Entry point of train.py: build the objects of a configuration and run the training stages."""
 
 import json
 import logging
@@ -34,9 +34,9 @@ log = logging.getLogger(__name__)
 
 
 def fit(cfg: DictConfig) -> float:
-    """Trains the stages in `cfg.stages` one after the other; returns the last validation loss.
+    """Train the stages in `cfg.stages` in order; return the last validation loss.
 
-    A stage that finished is not repeated, one that was cut off goes on where its last checkpoint stands.
+    A finished stage is skipped. An interrupted stage resumes from its last checkpoint.
     """
     known = sorted(path.stem for path in (Path(cfg.paths.conf) / "stage").glob("*.yaml"))
     if unknown := [str(stage) for stage in cfg.stages or () if stage not in known]:
@@ -46,7 +46,7 @@ def fit(cfg: DictConfig) -> float:
     trained: list[str] = []
     for stage in cfg.stages or [cfg.stage.name]:
         staged = with_stage(cfg, stage, weights)
-        if cfg.checkpoint is not None:  # what was just trained goes before what was given
+        if cfg.checkpoint is not None:  # newly trained weights take precedence over given ones
             given = list(cfg.checkpoint) if isinstance(cfg.checkpoint, ListConfig) else [cfg.checkpoint]
             staged.checkpoint = [*trained, *given]
         loss, weights[stage] = fit_stage(staged)
@@ -55,7 +55,7 @@ def fit(cfg: DictConfig) -> float:
 
 
 def with_stage(cfg: DictConfig, stage: str, weights: dict[str, Any]) -> DictConfig:
-    """The configuration with another stage's options, the overrides in `cfg.stage_options`, and known weights."""
+    """Configuration for another stage: its options, the overrides in `cfg.stage_options`, and the available weights."""
     staged = OmegaConf.create(OmegaConf.to_container(cfg, resolve=False))
     if stage != cfg.stage.name:
         staged.stage = compose_config(cfg.paths.conf, "train", (f"model={cfg.model.name}", f"stage={stage}")).stage
@@ -70,7 +70,7 @@ def with_stage(cfg: DictConfig, stage: str, weights: dict[str, Any]) -> DictConf
 
 
 def fit_stage(cfg: DictConfig) -> tuple[float, str]:
-    """One stage: (validation loss, path of the exported weights)."""
+    """Train one stage; return (validation loss, path of the exported weights)."""
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -113,7 +113,7 @@ def fit_stage(cfg: DictConfig) -> tuple[float, str]:
 
 
 def finished_loss(output: Path, exported: Path, steps: int) -> float | None:
-    """The validation loss of a run that ended with `steps` steps and wrote its weights; None for any other."""
+    """Validation loss of a run that finished `steps` steps and exported its weights; None otherwise."""
     metrics = output / "metrics.json"
     if not exported.is_file() or not metrics.is_file():
         return None
@@ -122,14 +122,14 @@ def finished_loss(output: Path, exported: Path, steps: int) -> float | None:
 
 
 def close_loggers(trainer: lightning.Trainer) -> None:
-    """Ends the W&B run, which would otherwise take in the next stage, or the next run of a multirun."""
+    """End the W&B run. Otherwise it would include the next stage, or the next run of a multirun."""
     for entry in trainer.loggers:
         if isinstance(entry, WandbLogger) and trainer.is_global_zero:
             entry.experiment.finish()
 
 
 def build_module(cfg: DictConfig) -> tuple[lightning.LightningModule, Any]:
-    """The LightningModule of the stage, and how the data module turns clips into latents (None for stage vae)."""
+    """LightningModule of the stage, and the function that encodes clips for the data module (None for stage vae)."""
     stage = cfg.stage
     optimisation = instantiate(stage.optimisation)
     needed = {"vae": PARTS[:1], "base": PARTS[:3], "temporal": PARTS}[stage.name]
@@ -170,7 +170,7 @@ def export(
     description: dict[str, Any],
     trainer: lightning.Trainer,
 ) -> None:
-    """The averaged weights of the trained part, with what they are."""
+    """Write the EMA weights of the trained part with their description."""
     if isinstance(module, AutoencoderModule):
         if module.vae.channel_scale:
             fit_scale(module, trainer)
@@ -190,7 +190,7 @@ def export(
 
 @torch.no_grad()
 def fit_scale(module: AutoencoderModule, trainer: lightning.Trainer, clips: int = 256) -> None:
-    """Mean and deviation of every latent channel, its own noise included, over `clips` readings of the training set."""
+    """Mean and deviation of every latent channel, posterior noise included, over `clips` items of the training set."""
     data = trainer.datamodule.train  # type: ignore[attr-defined]
     vae = module.vae.eval()
     keep_gathered(vae)
@@ -208,7 +208,7 @@ def fit_scale(module: AutoencoderModule, trainer: lightning.Trainer, clips: int 
 def write_metrics(
     path: Path, cfg: DictConfig, losses: dict[str, float], seconds: float, trainer: lightning.Trainer
 ) -> None:
-    """metrics.json: losses, what they were measured with and on."""
+    """Write metrics.json: losses, steps, seconds, configuration, versions and hardware."""
     record = {
         "metrics": losses,
         "steps": trainer.global_step,

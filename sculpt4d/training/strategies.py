@@ -1,4 +1,4 @@
-"""Sharding: FSDP2 over the denoiser's blocks, DeepSpeed where it is installed."""
+"""Sharding strategies: FSDP2 over the denoiser's blocks, and DeepSpeed if it is installed."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,20 +12,20 @@ from sculpt4d.optional import require
 
 
 class Sharded(ModelParallelStrategy):
-    """FSDP2 over all processes. A checkpoint is one file of whole tensors, as the other strategies write it."""
+    """FSDP2 over all processes. A checkpoint is one file of whole tensors, as with the other strategies."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(tensor_parallel_size=1, save_distributed_checkpoint=False, **options)
 
     def setup_environment(self) -> None:
-        self._data_parallel_size = self.num_nodes * self.num_processes  # Lightning's "auto" is one process a node
+        self._data_parallel_size = self.num_nodes * self.num_processes  # Lightning's "auto" is one process per node
         super().setup_environment()
 
 
 def shard_parts(network: nn.Module, mesh: DeviceMesh) -> None:
-    """Shards every block of the network on its own, then what remains.
+    """Shard every block of the network separately, then the remaining parameters.
 
-    Parameters become DTensors in place, gathered for the time of the `forward` they belong to.
+    Parameters become DTensors in place. They are gathered during the `forward` they belong to.
     """
     for blocks in block_lists(network):
         for block in blocks:
@@ -34,21 +34,21 @@ def shard_parts(network: nn.Module, mesh: DeviceMesh) -> None:
 
 
 def reshard(network: nn.Module) -> None:
-    """Frees what a forward without backward left gathered, so that all parameters are shards again."""
+    """Shard all parameters again after a forward without backward, which leaves them gathered."""
     for part in network.modules():
         if isinstance(part, FSDPModule):
             part.reshard()
 
 
 def keep_gathered(network: nn.Module) -> None:
-    """From its next forward on the network stays gathered: for many forwards in a row without training."""
+    """Keep the network gathered from its next forward on, for many forwards without training."""
     for part in network.modules():
         if isinstance(part, FSDPModule):
             part.set_reshard_after_forward(False)
 
 
 def block_lists(network: nn.Module) -> Iterator[nn.ModuleList]:
-    """The outermost module lists: blocks, not the experts inside them."""
+    """The outermost module lists: the blocks, not the experts inside them."""
     for child in network.children():
         if isinstance(child, nn.ModuleList):
             yield child
@@ -59,7 +59,7 @@ def block_lists(network: nn.Module) -> Iterator[nn.ModuleList]:
 def deepspeed(stage: int, **options: Any) -> Any:
     """Lightning's DeepSpeed strategy at ZeRO `stage` 1, 2 or 3 (the release trains under DeepSpeed ZeRO).
 
-    Raises ImportError with the way to get DeepSpeed, ValueError for another stage.
+    Raises ImportError with installation instructions, and ValueError for another stage.
     """
     if stage not in (1, 2, 3):
         raise ValueError(f"ZeRO stage {stage}: choose 1, 2 or 3")
@@ -70,7 +70,7 @@ def deepspeed(stage: int, **options: Any) -> Any:
 
 
 def deepspeed_config(stage: int) -> dict[str, Any]:
-    """ZeRO as DeepSpeed reads it; the optimiser is torch's fused AdamW, which ZeRO has to be told to accept."""
+    """DeepSpeed's ZeRO configuration. It explicitly allows the optimiser, torch's fused AdamW."""
     config: dict[str, Any] = {
         "zero_allow_untested_optimizer": True,
         "zero_optimization": {
