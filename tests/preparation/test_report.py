@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
+from sculpt4d.config.schema import check_config
+from sculpt4d.config.settings import Settings
 from sculpt4d.data import store
 from sculpt4d.preparation import run as prepare
 from sculpt4d.preparation.report import Report, kind, write_reports
@@ -68,7 +70,9 @@ def command(configure: Callable[..., DictConfig], tmp_path: Path) -> Prepare:
     """`python prepare.py` with small settings, into tmp_path/out."""
 
     def run(*overrides: str) -> None:
-        prepare.run(configure("prepare", *SMALL, f"output={tmp_path / 'out'}", *overrides))
+        cfg = configure("prepare", *SMALL, f"output={tmp_path / 'out'}", *overrides)
+        check_config(cfg, Settings)  # as the script does
+        prepare.run(cfg)
 
     return run
 
