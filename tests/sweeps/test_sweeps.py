@@ -190,10 +190,10 @@ def test_a_sweep_leaves_a_result_for_every_run_and_repeats_none(script: Script, 
 
 @pytest.mark.slow
 def test_a_run_that_fails_is_named_with_its_log_and_the_others_go_on(script: Script, nano: list[str], tmp_path: Path):
-    broken = "+sweep.variants.full.evaluate=['baseline=nonsense']"
+    broken = "+sweep.variants.full.evaluate=['protocol=actionbench']"
     places = [f"paths.runs={tmp_path}", "sweep.seeds=[0]", "sweep.workers=1", broken]
     done = script("train.py", "sweep=masks", "sweep.only=[full,no_anchor]", *places, *nano, *QUICK)
     assert done.returncode == 1
-    assert "full_seed0: ValueError: baseline=nonsense is not one of" in done.stderr and "log.txt" in done.stderr
+    assert "full_seed0: ValueError: protocol=actionbench measures folders" in done.stderr and "log.txt" in done.stderr
     results = tmp_path / "sweep" / "masks" / "results"
     assert [path.stem for path in results.iterdir()] == ["no_anchor_seed0"]
