@@ -19,6 +19,7 @@ ROWS = {
     "compute": 3,
     "sampler": 3,
     "generation": 4,
+    "preparation": 4,
     "evaluation": 5,
     "training": 6,
 }

@@ -8,17 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 
 from sculpt4d.data import release, store, synthetic
 from sculpt4d.data.cameras import Camera, choose_cameras
 from sculpt4d.data.intake import Origin, take_in
+from sculpt4d.data.looks import Look, random_looks, roughen
+from sculpt4d.data.render import render_views
 from sculpt4d.data.sampling import Drawn, draw, place
 from sculpt4d.data.selection import Motion, Selection
 from sculpt4d.data.stages import StageClock
 from sculpt4d.data.views import RENDERERS, draw_views
 from sculpt4d.geometry.bounds import clip_box, to_box
 from sculpt4d.geometry.distance import signed_distance
+from sculpt4d.geometry.facing import facing
 from sculpt4d.geometry.projection import PROJECTIONS
 from sculpt4d.geometry.surface import carry, sample_surface
 from sculpt4d.geometry.watertight import watertight
@@ -35,7 +38,9 @@ class PrepareSettings:
     points, sharp_points: surface points per frame. distance_points: places with known distance (0: none; the
     autoencoder stage needs them). grid_res: cells of the watertight grid along the box. front: view 0 is the fixed
     front camera. sharp_degrees: angle between the normals of two faces above which their edge is sharp.
-    renderer: embree, blender or pytorch3d.
+    renderer: embree, blender or pytorch3d. world: all views but a front one are as people film (azimuth all round, a
+    realistic elevation and lens), and every view has lamps of its own, a rough mask edge, and random colours where the
+    file has none; it needs embree.
     Ablations: consistent=False draws new points for every frame, sharp_points=0 none on edges, projection="none" leaves
     them on the animated mesh; projection="nearest_center" is the paper's, see `geometry.projection`.
     """
@@ -53,10 +58,13 @@ class PrepareSettings:
     sharp_degrees: float = 30.0
     consistent: bool = True
     projection: str = "closest_point"
+    world: bool = False
 
     def __post_init__(self) -> None:
         if self.renderer not in RENDERERS:
             raise ValueError(f"renderer={self.renderer}: choose one of {', '.join(RENDERERS)}")
+        if self.world and self.renderer != "embree":
+            raise ValueError(f"world=true is drawn by renderer=embree alone, not by {self.renderer}")
         for name in ("frames", "points", "views", "image_size", "grid_res"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: must be at least 1")
@@ -145,16 +153,20 @@ def prepare_animation(
     drawn = _draw(animated, settings, rng)
     if settings.sharp_points and len(drawn.sharp.face) == 0:
         notes.append("the rest pose has no sharp edge: sharp_surface is empty")
-    cameras = () if rendered else choose_cameras(settings.views, settings.front, rng)
+    cameras = () if rendered else choose_cameras(
+        settings.views, settings.front, rng, vertices.reshape(-1, 3) if settings.world else None
+    )
+    looks = random_looks(animated, len(cameras), rng) if settings.world else []
     source = job.path if job.mode == "render" else job.folder
     opened = release.beside(source, job.folder) if rendered else store.writing(job.folder, cameras, box)
     clock.lap("sampling")
     with opened as writer:
+        writer.facings = [facing(vertices, camera.to_mesh()[:3, 3]) for camera in cameras]
         for number, pose in enumerate(vertices):
             if number and not settings.consistent:
                 drawn = _draw(animated, settings, rng)
             mesh, look = Mesh(pose, animated.faces), animated.appearance
-            writer.add(_frame(mesh, animated.colors, look, drawn, cameras, settings, rng, clock))
+            writer.add(_frame(mesh, animated.colors, look, drawn, cameras, looks, settings, rng, clock))
             clock.lap("writing")
         counts = {"vertices": vertices.shape[1], "faces": len(animated.faces), "sharp": len(drawn.sharp.face)}
         writer.finish(
@@ -191,6 +203,7 @@ def _frame(
     appearance: Appearance | None,
     drawn: Drawn,
     cameras: Sequence[Camera],
+    looks: Sequence[Look],
     settings: PrepareSettings,
     rng: np.random.Generator,
     clock: StageClock,
@@ -202,10 +215,26 @@ def _frame(
     points = distance_places(closed, settings.distance_points, rng)
     distance = signed_distance(points, closed) if len(points) else np.zeros(0, np.float32)
     clock.lap("distances")
-    views = draw_views(mesh, colors, appearance, cameras, settings.image_size, settings.renderer) if cameras else []
+    if looks:
+        views = [_look_view(mesh, colors, camera, look, settings, rng) for camera, look in zip(cameras, looks, strict=True)]
+    else:
+        views = draw_views(mesh, colors, appearance, cameras, settings.image_size, settings.renderer) if cameras else []
     clock.lap("rendering")
     swallowed = placed.random_swallowed, placed.sharp_swallowed
     return store.FrameData(views, mesh, closed, placed.random, placed.sharp, points, distance, swallowed)
+
+
+def _look_view(
+    mesh: Mesh,
+    colors: Float32[np.ndarray, "f 3"],
+    camera: Camera,
+    look: Look,
+    settings: PrepareSettings,
+    rng: np.random.Generator,
+) -> UInt8[np.ndarray, "s s 4"]:
+    drawn = (mesh.vertices, mesh.faces, colors, (camera,), settings.image_size)
+    view = render_views(*drawn, smooth=True, appearance=look.appearance, studio=look.studio)[0]
+    return roughen(view, look, rng)
 
 
 def distance_places(closed: Mesh, count: int, rng: np.random.Generator) -> Float32[np.ndarray, "{count} 3"]:

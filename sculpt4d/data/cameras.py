@@ -15,6 +15,8 @@ FIELDS = (math.radians(10), math.radians(70))  # narrowest and widest field of v
 FRONT_FIELD = math.radians(35)
 FRONT_ELEVATION = math.radians(17.5)
 FRONT_MARGIN = 1.03  # the front camera stands this much farther away than the box needs
+WORLD_FIELDS = (math.radians(12), math.radians(45))  # across the object's crop: from a long lens to a phone held close
+WORLD_ELEVATIONS = (math.radians(-5), math.radians(40))
 SENSOR = 32.0  # millimetres, as the release's renderer has it; only the ratio to the focal length matters
 
 # Camera files live in a z up world, meshes are y up: mesh (x, y, z) is world (x, -z, y).
@@ -97,20 +99,41 @@ def ring_cameras(azimuths: Sequence[int | float], elevation: int | float, field:
     return tuple(replace(pose, distance=distance) for pose in poses)
 
 
-def _needed(pose: Camera) -> float:
-    """The distance from which the corners of the box [-0.5, 0.5]^3 just fit."""
-    corners = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)])
-    seen = corners @ pose.to_mesh()[:3, :3]
+def world_cameras(
+    count: int, rng: np.random.Generator, points: Float[np.ndarray, "n 3"]
+) -> tuple[Camera, ...]:
+    """Views as people film: all round, from a little below to well above, with `points` just inside the picture.
+
+    Azimuths are spread evenly with a random part each, so that a few views show every side.
+    """
+    turn = rng.random()
+    cameras = []
+    for number in range(count):
+        azimuth = 2 * math.pi * ((number + rng.random()) / count + turn)
+        pose = Camera(azimuth, rng.uniform(*WORLD_ELEVATIONS), 1.0, rng.uniform(*WORLD_FIELDS))
+        cameras.append(replace(pose, distance=FRONT_MARGIN * _needed(pose, points)))
+    return tuple(cameras)
+
+
+CORNERS = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)])
+
+
+def _needed(pose: Camera, points: Float[np.ndarray, "n 3"] = CORNERS) -> float:
+    """The distance from which the points, by default the corners of the box [-0.5, 0.5]^3, just fit."""
+    seen = points @ pose.to_mesh()[:3, :3]
     return float((np.abs(seen[:, :2]).max(axis=1) / math.tan(pose.field / 2) + seen[:, 2]).max())
 
 
-def choose_cameras(count: int, front: bool, rng: np.random.Generator) -> tuple[Camera, ...]:
-    """`count` views over the sphere; with `front` the first of them is the fixed front camera."""
+def choose_cameras(
+    count: int, front: bool, rng: np.random.Generator, filmed: Float[np.ndarray, "n 3"] | None = None
+) -> tuple[Camera, ...]:
+    """`count` views over the sphere, or as people film the points `filmed`; with `front` the first is the front
+    camera."""
     if count < 1:
         raise ValueError(f"views={count}: at least one picture per frame is needed, set views=1 or more")
-    if not front:
-        return sphere_cameras(count, rng)
-    return (front_camera(), *sphere_cameras(count - 1, rng))
+    others = count - front
+    drawn = sphere_cameras(others, rng) if filmed is None else world_cameras(others, rng, filmed)
+    return (front_camera(), *drawn) if front else drawn
 
 
 def write_transforms(cameras: Sequence[Camera], box: Box) -> dict[str, object]:

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from sculpt4d.data import images as image_files
 from sculpt4d.data import store
 from sculpt4d.data.reader import Reader
+from sculpt4d.geometry.facing import Facing
 from sculpt4d.geometry.fps import farthest_points, split_queries
 from sculpt4d.geometry.morton import morton_order
 from sculpt4d.types import Clip, Mesh, MeshSequence
@@ -45,12 +46,16 @@ class ClipSettings:
     token_order: str = (
         "fps"  # of the query points, hence of latents: as chosen, or morton, for masks that want neighbours
     )
+    frame: str = "box"  # what the shape is given in: the clip's box as stored, or that of the view's camera (`Facing`)
+    mirror: bool = False  # training sees left and right exchanged as often as not, pictures included
 
     def __post_init__(self) -> None:
         if self.frames < 1:
             raise ValueError(f"frames={self.frames}: a clip needs at least one frame")
         if self.token_order not in ("fps", "morton"):
             raise ValueError(f"data.settings.token_order={self.token_order}: choose fps or morton")
+        if self.frame not in ("box", "camera"):
+            raise ValueError(f"data.settings.frame={self.frame}: choose box or camera")
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,7 @@ class Choice:
     view: int
     seed: int
     query: int | None = None  # stored frame in which the queries are chosen; None: the clip's first
+    mirror: bool = False
 
 
 def read_clip(reader: Reader, settings: ClipSettings, choice: Choice) -> Clip:
@@ -80,7 +86,32 @@ def read_clip(reader: Reader, settings: ClipSettings, choice: Choice) -> Clip:
         images = image_files.compose(pictures, settings.image_size)
     else:
         images = torch.zeros(settings.frames, 3, 0, 0)
-    return Clip(images, surface, queries, points, distance)
+    clip = Clip(images, surface, queries, points, distance)
+    if settings.frame == "camera":
+        clip = _faced(clip, reader.facing(choice.view))
+    return mirrored(clip) if choice.mirror else clip
+
+
+def _faced(clip: Clip, view: Facing) -> Clip:
+    """The clip in the frame of a view's camera."""
+    surface = clip.surface.clone()
+    surface[..., :3] = _turned(clip.surface[..., :3], view)
+    surface[..., 3:6] = torch.from_numpy(view.directions(clip.surface[..., 3:6].numpy()))
+    return clip._replace(
+        surface=surface, points=_turned(clip.points, view), distance=clip.distance * float(view.box.scale)
+    )
+
+
+def _turned(points: Float[Tensor, "*n 3"], view: Facing) -> Float[Tensor, "*n 3"]:
+    return TO_CLIP * torch.from_numpy(view.positions(points.numpy() / TO_CLIP))
+
+
+def mirrored(clip: Clip) -> Clip:
+    """Left and right exchanged, in space and in the pictures: as good an object, where the camera is in front."""
+    surface, points = clip.surface.clone(), clip.points.clone()
+    surface[..., [0, 3]] *= -1
+    points[..., 0] *= -1
+    return clip._replace(images=clip.images.flip(-1), surface=surface, points=points)
 
 
 def _surface(
@@ -165,9 +196,12 @@ def _distances(
 
 
 def read_truth(folder: Path, settings: ClipSettings, first: int = 0) -> MeshSequence:
-    """The closed meshes of the clip's frames, in the clip's box."""
+    """The closed meshes of the clip's frames, in the clip's box, or as the camera of view 0 has it."""
     frames = range(first, first + settings.frames)
     meshes = [store.read_watertight(folder, frame) for frame in frames]
+    if settings.frame == "camera":
+        view = store.read_facings(folder)[0]
+        meshes = [Mesh(view.positions(mesh.vertices), mesh.faces) for mesh in meshes]
     return MeshSequence(tuple(Mesh(TO_CLIP * mesh.vertices, mesh.faces) for mesh in meshes))
 
 
@@ -191,7 +225,9 @@ class ClipDataset(Dataset[Clip]):
     def __getitem__(self, number: int) -> Clip:
         if self.fixed:
             variant, index = divmod(number, len(self.names))
-            return self.read(index, Choice(0, variant % self._views(index), variant))
+            view = variant % self.settings.views % self._views(index)
+            mirror = self.settings.mirror and variant // self.settings.views % 2 == 1
+            return self.read(index, Choice(0, view, variant, mirror=mirror))
         rng = np.random.default_rng((self.seed, number))
         index = int(rng.integers(len(self.names)))
         stored = self._reader(index).count
@@ -199,7 +235,8 @@ class ClipDataset(Dataset[Clip]):
         view, seed = int(rng.integers(self._views(index))), int(rng.integers(2**31))
         # a lone frame meets queries carried from another, as the frames of a clip do
         query = int(rng.integers(stored)) if self.settings.frames == 1 else None
-        return self.read(index, Choice(first, view, seed, query))
+        mirror = self.settings.mirror and bool(rng.integers(2))
+        return self.read(index, Choice(first, view, seed, query, mirror))
 
     def read(self, index: int, choice: Choice) -> Clip:
         """The clip of object `index`, read as `choice` says."""

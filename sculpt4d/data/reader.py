@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from sculpt4d.data import store
+from sculpt4d.geometry.facing import Facing
 
 
 class Reader:
@@ -16,6 +17,7 @@ class Reader:
         self._surface: tuple[np.ndarray, np.ndarray] | None = None
         self._swallowed: tuple[np.ndarray, np.ndarray] | None = None
         self._labels: tuple[np.ndarray, np.ndarray] | None = None
+        self._facings: tuple[Facing, ...] | None = None
         if keep:
             self._surface = store.read_surface(folder, range(self.count))
             self._swallowed = store.read_swallowed(folder, range(self.count))
@@ -26,6 +28,12 @@ class Reader:
         if self._surface is None:
             return store.read_surface(self.folder, frames)
         return self._surface[0][list(frames)], self._surface[1][list(frames)]
+
+    def facing(self, view: int) -> Facing:
+        """The frame of a view's camera."""
+        if self._facings is None:
+            self._facings = store.read_facings(self.folder)
+        return self._facings[view]
 
     def swallowed(self, frames: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """Which rows of `surface` have no place of their own, (t, n) and (t, s); none where nobody looked."""

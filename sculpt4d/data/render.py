@@ -27,11 +27,19 @@ class Light(NamedTuple):
     color: tuple[float, float, float]
 
 
+class Studio(NamedTuple):
+    """The lamps of a picture and the light that comes from everywhere (linear share of white, per channel)."""
+
+    lights: tuple[Light, ...]
+    ambient: Float32[np.ndarray, "3"]
+
+
 LIGHTS = (
     Light((0.55, 0.65, 0.60), (0.64, 0.55, 0.42)),  # key: upper right front, warm
     Light((-0.85, 0.10, 0.50), (0.15, 0.27, 0.42)),  # fill: left, cool
     Light((0.10, 0.60, -0.80), (0.26, 0.20, 0.28)),  # rim: from behind and above
 )
+STUDIO = Studio(LIGHTS, AMBIENT)
 
 
 class Hits(NamedTuple):
@@ -78,14 +86,16 @@ def render_views(
     size: int,
     smooth: bool = False,
     appearance: Appearance | None = None,
+    studio: Studio = STUDIO,
 ) -> list[UInt8[np.ndarray, "{size} {size} 4"]]:
-    """What `render` draws, from every camera, with the work that the views share done once."""
+    """What `render` draws, from every camera, with the work that the views share done once, lit by `studio`."""
     if len(faces) == 0:
         return [np.zeros((size, size, 4), dtype=np.uint8) for _ in cameras]
     scene, tree = prepare_scene(vertices, faces, smooth), EmbreeScene()
     TriangleMesh(tree, np.ascontiguousarray(vertices, np.float32), np.ascontiguousarray(faces, np.int32))
     return [
-        shade(scene, _cast(scene, tree, camera, SAMPLES * size), colors, camera, size, appearance) for camera in cameras
+        shade(scene, _cast(scene, tree, camera, SAMPLES * size), colors, camera, size, appearance, studio)
+        for camera in cameras
     ]
 
 
@@ -115,6 +125,7 @@ def shade(
     camera: Camera,
     size: int,
     appearance: Appearance | None,
+    studio: Studio = STUDIO,
 ) -> UInt8[np.ndarray, "{size} {size} 4"]:
     """The picture whose rays, SAMPLES * size in each direction, met the mesh at `hits`; None: nowhere."""
     picture = np.zeros((size * size, 4), dtype=np.uint8)
@@ -123,7 +134,7 @@ def shade(
             base = np.asarray(colors, np.float32)[hits.faces]
         else:
             base = surface_colors(appearance, hits.faces, hits.weights)
-        lit = base * _lit(scene, hits, camera)
+        lit = base * _lit(scene, hits, camera, studio)
         row, column = np.divmod(hits.rays, SAMPLES * size)
         # most of a picture is empty: only pixels that a ray coloured are touched
         pixel = (row // SAMPLES) * size + column // SAMPLES
@@ -174,23 +185,25 @@ def _covered(side: Float[np.ndarray, " n"], grid: int) -> slice:
     return slice(int(np.clip(math.floor(first) - 1, 0, grid)), int(np.clip(math.ceil(last) + 1, 0, grid)))
 
 
-def _light(normals: Float[np.ndarray, "n 3"], camera: Camera) -> Float32[np.ndarray, "n 3"]:
+def _light(
+    normals: Float[np.ndarray, "n 3"], camera: Camera, studio: Studio
+) -> Float32[np.ndarray, "n 3"]:
     """What the lamps send back from white surfaces with these normals (mesh axes, towards the camera)."""
-    lamps = np.array([light.direction for light in LIGHTS])
+    lamps = np.array([light.direction for light in studio.lights])
     lamps = (lamps / np.linalg.norm(lamps, axis=1, keepdims=True)) @ camera.to_mesh()[:3, :3].T
     facing = np.maximum(normals @ lamps.T.astype(np.float32), 0)
-    return AMBIENT + facing @ np.array([light.color for light in LIGHTS], dtype=np.float32)
+    return studio.ambient + facing @ np.array([light.color for light in studio.lights], dtype=np.float32)
 
 
-def _lit(scene: Scene, hits: Hits, camera: Camera) -> Float32[np.ndarray, "r 3"]:
+def _lit(scene: Scene, hits: Hits, camera: Camera, studio: Studio) -> Float32[np.ndarray, "r 3"]:
     """What the lamps send back at the hits, from the camera's side of the faces."""
     if scene.bent is None:
         towards = camera.to_mesh()[:3, 3].astype(np.float32) - scene.vertices[scene.faces[:, 0]]
         away = (scene.normals * towards).sum(axis=1, keepdims=True) < 0
-        return _light(np.where(away, -scene.normals, scene.normals), camera)[hits.faces]
+        return _light(np.where(away, -scene.normals, scene.normals), camera, studio)[hits.faces]
     mixed = blend(scene.bent, hits.faces, hits.weights)
     away = (scene.normals[hits.faces] * hits.directions).sum(axis=1, keepdims=True) > 0
-    return _light(_unit(np.where(away, -mixed, mixed)), camera)
+    return _light(_unit(np.where(away, -mixed, mixed)), camera, studio)
 
 
 def _unit(rows: Float[np.ndarray, "n 3"]) -> Float32[np.ndarray, "n 3"]:

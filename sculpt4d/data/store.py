@@ -23,11 +23,13 @@ from sculpt4d.data.cameras import Camera, read_transforms, write_transforms
 from sculpt4d.data.drafts import new_draft
 from sculpt4d.data.record import RECORD, Record, read_record
 from sculpt4d.geometry.bounds import Box
+from sculpt4d.geometry.facing import Facing
 from sculpt4d.types import Mesh
 
 SURFACE = Path("geo_data/4d_sample_new.npz")
 DISTANCE = Path("geo_data/4d_distance.npz")
 SWALLOWED = Path("geo_data/4d_swallowed.npz")
+FACINGS = Path("geo_data/facings.json")
 ARRAYS = ("random_surface", "sharp_surface")
 
 
@@ -58,6 +60,7 @@ class ObjectWriter:
         self.labels: dict[str, np.ndarray] = {}
         self.swallowed: dict[str, np.ndarray] = {}
         self.frames = 0
+        self.facings: Sequence[Facing] = ()
         (folder / "geo_data" / "watertight").mkdir(parents=True)
 
     def add(self, frame: FrameData) -> None:
@@ -96,6 +99,12 @@ class ObjectWriter:
             np.savez_compressed(self.folder / SWALLOWED, **self.swallowed)  # type: ignore[arg-type]
         if self.labels:
             np.savez(self.folder / DISTANCE, **self.labels)  # type: ignore[arg-type]
+        if self.facings:
+            views = [
+                {"angle": view.angle, "center": view.box.center.tolist(), "scale": view.box.scale}
+                for view in self.facings
+            ]
+            (self.folder / FACINGS).write_text(json.dumps(views, indent=1))
         (self.folder / RECORD).write_text(json.dumps(record, indent=1))
 
 
@@ -186,6 +195,17 @@ def read_views(folder: Path, frames: Sequence[int], view: int = 0) -> tuple[UInt
 def read_cameras(folder: Path, frame: int = 0) -> tuple[Camera, ...]:
     path = folder / "render_cond" / frame_name(frame) / "transforms.json"
     return read_transforms(json.loads(path.read_text()))
+
+
+def read_facings(folder: Path) -> tuple[Facing, ...]:
+    """The camera's frame of every view. Raises FileNotFoundError for objects of earlier versions and of releases."""
+    path = folder / FACINGS
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: prepare the object again, or set data.settings.frame=box")
+    return tuple(
+        Facing(view["angle"], Box(np.array(view["center"], np.float32), view["scale"]))
+        for view in json.loads(path.read_text())
+    )
 
 
 def read_mesh(folder: Path, frame: int) -> Mesh:

@@ -25,11 +25,12 @@ class LatentDataset(Dataset[EncodedClip]):
     """Encoded clips; item `number` picks object, reading and `frames` consecutive frames as a function of
     (seed, number), or, when `fixed`, object `number` from its first frame.
 
-    mean, logvar (variants, objects, t, p, c) float16; images (objects, t, 3, h, w) uint8.
+    mean, logvar (variants, objects, t, p, c) float16; images (views, objects, t, 3, h, w) uint8. Variant v shows view
+    v modulo views; every second round of the views is mirrored where `mirror` says so (`ClipDataset` does the same).
     """
 
-    def __init__(self, tensors: dict[str, Tensor], frames: int, seed: int, fixed: bool) -> None:
-        self.tensors, self.frames, self.seed, self.fixed = tensors, frames, seed, fixed
+    def __init__(self, tensors: dict[str, Tensor], frames: int, seed: int, fixed: bool, mirror: bool = False) -> None:
+        self.tensors, self.frames, self.seed, self.fixed, self.mirror = tensors, frames, seed, fixed, mirror
         stored = tensors["mean"].shape[2]
         if frames > stored:
             raise ValueError(f"frames={frames}, but the encoded clips hold {stored}")
@@ -46,7 +47,9 @@ class LatentDataset(Dataset[EncodedClip]):
             first = int(rng.integers(stored - self.frames + 1))
         span = slice(first, first + self.frames)
         mean, logvar = (self.tensors[name][variant, index, span].float() for name in ("mean", "logvar"))
-        return EncodedClip(mean, logvar, self.tensors["images"][index, span].float() / 255)
+        views = len(self.tensors["images"])
+        images = self.tensors["images"][variant % views, index, span].float() / 255
+        return EncodedClip(mean, logvar, images.flip(-1) if self.mirror and variant // views % 2 else images)
 
 
 def fingerprint(vae: ShapeVAE, dataset: ClipDataset, variants: int) -> str:
@@ -73,6 +76,7 @@ def encode_dataset(vae: ShapeVAE, dataset: ClipDataset, variants: int, folder: P
 @torch.no_grad()
 def _encode(vae: ShapeVAE, dataset: ClipDataset, variants: int, path: Path) -> None:
     means, logvars, images = [], [], []
+    views = min(variants, dataset.settings.views)
     numbers = range(variants * len(dataset))
     for number in track(numbers, description=f"encoding {len(dataset)} clips, {variants} readings"):
         clip = dataset[number]
@@ -80,14 +84,14 @@ def _encode(vae: ShapeVAE, dataset: ClipDataset, variants: int, path: Path) -> N
         posterior = vae.encode(clip.surface, clip.queries.expand(frames, -1))
         means.append(posterior.mean.half())
         logvars.append(posterior.logvar.half())
-        if number < len(dataset):
+        if number < views * len(dataset):
             images.append((255 * clip.images).round().to(torch.uint8))
     shape = (variants, len(dataset), *means[0].shape)
     partial = path.with_suffix(f".{os.getpid()}.partial")
     tensors = {
         "mean": torch.stack(means).view(shape),
         "logvar": torch.stack(logvars).view(shape),
-        "images": torch.stack(images),
+        "images": torch.stack(images).unflatten(0, (views, len(dataset))),
     }
     try:
         save_file(tensors, partial)

@@ -165,7 +165,10 @@ def build_module(cfg: DictConfig) -> tuple[lightning.LightningModule, Any]:
     def encode(dataset: ClipDataset, split: str) -> LatentDataset:
         variants = stage.variants if split == "train" else 1
         tensors = encode_dataset(vae.eval(), dataset, variants, dataset.root)
-        return LatentDataset(tensors, stage.frames or cfg.frames, cfg.seed, fixed=split != "train")
+        train = split == "train"
+        return LatentDataset(
+            tensors, stage.frames or cfg.frames, cfg.seed, fixed=not train, mirror=dataset.settings.mirror
+        )
 
     return module, encode if stage.cache_latents else None
 
