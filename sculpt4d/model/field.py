@@ -5,14 +5,14 @@ from typing import NamedTuple
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sculpt4d.model.vae_layers import CrossBlock, attend, fourier
+from sculpt4d.model.vae_layers import CrossBlock, Nearness, attend, fourier
 
 
 class DecodedShape(NamedTuple):
     """All that the geometry decoder reads of b shapes: keys and values of its cross-attention, projected once."""
 
     keys: Float[Tensor, "b h p k"]
-    values: Float[Tensor, "b h p k"]
+    values: Float[Tensor, "b h p v"]
 
 
 class Places(NamedTuple):
@@ -25,7 +25,8 @@ class Places(NamedTuple):
 class GeometryDecoder(nn.Module):
     """Places and decoded latents to values, positive inside.
 
-    downsample: it is that many times narrower, with that many times fewer heads, than the tokens it reads.
+    downsample: it is that many times narrower, with that many times fewer heads, than the tokens it reads. local: places
+    listen to the latents whose anchors are near (`Nearness`).
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class GeometryDecoder(nn.Module):
         ratio: int,
         ln_post: bool,
         downsample: int,
+        local: bool = False,
     ) -> None:
         super().__init__()
         if width % downsample or heads % downsample:
@@ -54,17 +56,26 @@ class GeometryDecoder(nn.Module):
         if ln_post:
             self.ln_post = nn.LayerNorm(narrow)
         self.output_proj = nn.Linear(narrow, 1)
+        self.near = Nearness(heads // downsample) if local else None
 
-    def project(self, decoded: Float[Tensor, "b p d"]) -> DecodedShape:
-        """The half of attention that no place has a part in."""
+    def project(
+        self, decoded: Float[Tensor, "b p d"], anchors: Float[Tensor, "b p 3"] | None = None
+    ) -> DecodedShape:
+        """The half of attention that no place has a part in. A `local` decoder needs the latents' anchors."""
         data = self.latents_proj(decoded) if hasattr(self, "latents_proj") else decoded
-        return DecodedShape(*self.cross_attn_decoder.keys_values(data))
+        keys, values = self.cross_attn_decoder.keys_values(data)
+        if self.near is None:
+            return DecodedShape(keys, values)
+        if anchors is None:
+            raise ValueError("this decoder needs anchors: give `field` what `prepare` makes of the latents")
+        return DecodedShape(self.near.keys(keys, anchors), values)
 
     def embed(self, points: Float[Tensor, "b n 3"]) -> Places:
         """The half of attention that no shape has a part in; Fourier features are taken in float32."""
         features = fourier(points.float(), self.bands, self.pi).to(self.query_proj.weight.dtype)
         tokens = self.query_proj(features)
-        return Places(tokens, self.cross_attn_decoder.queries(tokens))
+        queries = self.cross_attn_decoder.queries(tokens)
+        return Places(tokens, queries if self.near is None else self.near.queries(queries, points.float()))
 
     def read(self, tokens: Float[Tensor, "#b n w"], answer: Float[Tensor, "b n w"]) -> Float[Tensor, "b n"]:
         """Values at the places that got `answer` from attention, in float32."""

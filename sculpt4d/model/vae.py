@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from sculpt4d.model.field import DecodedShape, GeometryDecoder
 from sculpt4d.model.posterior import Posterior
-from sculpt4d.model.vae_layers import CrossBlock, Stack, fourier
+from sculpt4d.model.vae_layers import CrossBlock, Nearness, Stack, attend, fourier
 
 ANCHOR_SCALE = 2.0  # anchor channels hold 2 xyz: about unit variance, as the other channels
 ANCHOR_LOGVAR = -7.0
@@ -17,13 +17,23 @@ class Encoder(nn.Module):
     """Surface points attend into their query points (base spec 2.3)."""
 
     def __init__(
-        self, width: int, heads: int, layers: int, features: int, bands: int, pi: bool, qkv_bias: bool, qk_norm: bool
+        self,
+        width: int,
+        heads: int,
+        layers: int,
+        features: int,
+        bands: int,
+        pi: bool,
+        qkv_bias: bool,
+        qk_norm: bool,
+        local: bool = False,
     ) -> None:
         super().__init__()
         self.bands, self.pi = bands, pi
         self.input_proj = nn.Linear(3 * (2 * bands + 1) + features, width)
         self.cross_attn = CrossBlock(width, heads, qkv_bias, qk_norm)
-        self.self_attn = Stack(layers, width, heads, qkv_bias, qk_norm)
+        self.self_attn = Stack(layers, width, heads, qkv_bias, qk_norm, local)
+        self.near = Nearness(heads, least=10.0, most=300.0) if local else None
         self.ln_post = nn.LayerNorm(width)
 
     def forward(self, surface: Float[Tensor, "b n x"], queries: Int[Tensor, "b p"]) -> Float[Tensor, "b p d"]:
@@ -31,7 +41,13 @@ class Encoder(nn.Module):
         row = torch.cat([fourier(surface[..., :3], self.bands, self.pi), surface[..., 3:]], dim=-1)
         data = self.input_proj(row.to(self.input_proj.weight.dtype))
         chosen = data.gather(1, repeat(queries, "b p -> b p d", d=data.shape[-1]))
-        return self.ln_post(self.self_attn(self.cross_attn(chosen, data)))
+        if self.near is None:
+            return self.ln_post(self.self_attn(self.cross_attn(chosen, data)))
+        places, cross = surface[..., :3], self.cross_attn
+        anchors = places.gather(1, repeat(queries, "b p -> b p xyz", xyz=3))
+        keys, values = cross.keys_values(data)
+        answer = attend(self.near.queries(cross.queries(chosen), anchors), self.near.keys(keys, places), values)
+        return self.ln_post(self.self_attn(cross.finish(chosen, answer), anchors))
 
 
 class ShapeVAE(nn.Module):
@@ -39,6 +55,7 @@ class ShapeVAE(nn.Module):
 
     `anchors` is not part of the released model: three channels of the mean are then 2 xyz of the query point, nearly
     noiseless, and the decoder reads them through Fourier features. A small autoencoder learns 3 to 4 times faster.
+    `local`, which needs anchors: every attention prefers what is near (`Nearness`), for thin limbs and flat parts.
     The denoiser works on `normalise(latents)`: times `scale_factor`, and with `channel_scale` also per channel.
     Weights may be bfloat16 or float16; the field and the posterior are float32.
     """
@@ -65,8 +82,12 @@ class ShapeVAE(nn.Module):
         scale_factor: float = 1.0,
         anchors: bool = False,
         channel_scale: bool = False,
+        local: bool = False,
     ) -> None:
         super().__init__()
+        if local and not anchors:
+            raise ValueError("local=true needs anchors=true: nearness is that of the anchors")
+        self.local = local
         self.num_latents, self.embed_dim, self.scale_factor, self.anchors = (
             num_latents,
             embed_dim,
@@ -74,12 +95,12 @@ class ShapeVAE(nn.Module):
             anchors,
         )
         self.bands, self.pi = num_freqs, include_pi
-        self.encoder = Encoder(width, heads, num_encoder_layers, point_feats, num_freqs, include_pi, qkv_bias, qk_norm)
+        self.encoder = Encoder(width, heads, num_encoder_layers, point_feats, num_freqs, include_pi, qkv_bias, qk_norm, local)
         self.pre_kl = nn.Linear(width, 2 * embed_dim)
         self.post_kl = nn.Linear(embed_dim, width)
         if anchors:
             self.anchor_proj = nn.Linear(3 * (2 * num_freqs + 1), width, bias=False)
-        self.transformer = Stack(num_decoder_layers, width, heads, qkv_bias, qk_norm)
+        self.transformer = Stack(num_decoder_layers, width, heads, qkv_bias, qk_norm, local)
         self.geo_decoder = GeometryDecoder(
             width,
             heads,
@@ -90,6 +111,7 @@ class ShapeVAE(nn.Module):
             geo_decoder_mlp_expand_ratio,
             geo_decoder_ln_post,
             geo_decoder_downsample_ratio,
+            local,
         )
         self.channel_scale = channel_scale
         if channel_scale:  # the released file has no such tensors
@@ -112,11 +134,15 @@ class ShapeVAE(nn.Module):
         if self.anchors:
             anchor = fourier(latents[..., :3].float() / ANCHOR_SCALE, self.bands, self.pi)
             tokens = tokens + self.anchor_proj(anchor.to(self.post_kl.weight.dtype))
-        return self.transformer(tokens)
+        return self.transformer(tokens, self._anchors(latents) if self.local else None)
+
+    def _anchors(self, latents: Float[Tensor, "b p c"]) -> Float[Tensor, "b p 3"]:
+        """The places that the latents stand for."""
+        return latents[..., :3].float() / ANCHOR_SCALE
 
     def prepare(self, latents: Float[Tensor, "b p c"]) -> DecodedShape:
         """Latents to what `field` reads at any number of points: all that does not depend on them, done once."""
-        return self.geo_decoder.project(self.decode(latents))
+        return self.geo_decoder.project(self.decode(latents), self._anchors(latents) if self.local else None)
 
     def field(
         self, points: Float[Tensor, "#b n 3"], shape: DecodedShape | Float[Tensor, "b p d"]

@@ -1,5 +1,7 @@
 """Blocks of the shape autoencoder, under the names that the released tensors have (base spec 2.2, 2.3)."""
 
+import math
+
 import torch
 from einops import rearrange
 from jaxtyping import Float
@@ -19,11 +21,39 @@ def fourier(points: Float[Tensor, "... 3"], bands: int, include_pi: bool = False
 
 
 def attend(
-    queries: Float[Tensor, "#b h n k"], keys: Float[Tensor, "b h m k"], values: Float[Tensor, "b h m k"]
+    queries: Float[Tensor, "#b h n k"], keys: Float[Tensor, "b h m k"], values: Float[Tensor, "b h m v"]
 ) -> Float[Tensor, "b n d"]:
-    """Softmax attention, heads side by side; one set of queries may serve every batch entry."""
+    """Softmax attention, heads side by side; one set of queries may serve every batch entry.
+
+    Logits are scaled by the width of the values: queries and keys may carry further columns (`Nearness`).
+    """
     shared = queries.expand(len(keys), -1, -1, -1)
-    return rearrange(functional.scaled_dot_product_attention(shared, keys, values), "b h n k -> b n (h k)")
+    scale = values.shape[-1] ** -0.5
+    answer = functional.scaled_dot_product_attention(shared, keys, values, scale=scale)
+    return rearrange(answer, "b h n k -> b n (h k)")
+
+
+class Nearness(nn.Module):
+    """Attention that prefers what is near: logits minus sharpness * squared distance, one sharpness per head, learned.
+
+    2 s x.a - s |a|^2 is the same up to a constant of the query, so four further columns of queries and keys say it and
+    no mask is needed. Not part of the released model.
+    """
+
+    def __init__(self, heads: int, least: float = 1.0, most: float = 100.0) -> None:
+        super().__init__()
+        self.log_sharpness = nn.Parameter(torch.linspace(math.log(least), math.log(most), heads))
+
+    def queries(self, queries: Float[Tensor, "b h n k"], places: Float[Tensor, "b n 3"]) -> Float[Tensor, "b h n kk"]:
+        """The queries of points at `places`, with the further columns."""
+        sharpness = self.log_sharpness.exp()[:, None, None] * queries.shape[-1] ** 0.5
+        columns = torch.cat([2 * places, -torch.ones_like(places[..., :1])], dim=-1)[:, None] * sharpness
+        return torch.cat([queries, columns.to(queries.dtype)], dim=-1)
+
+    def keys(self, keys: Float[Tensor, "b h m k"], places: Float[Tensor, "b m 3"]) -> Float[Tensor, "b h m kk"]:
+        """The keys of what lies at `places`."""
+        columns = torch.cat([places, places.square().sum(dim=-1, keepdim=True)], dim=-1)[:, None]
+        return torch.cat([keys, columns.expand(-1, keys.shape[1], -1, -1).to(keys.dtype)], dim=-1)
 
 
 class HeadNorms(nn.Module):
@@ -38,17 +68,24 @@ class HeadNorms(nn.Module):
 class SelfAttention(nn.Module):
     """Packed projection: inside a head q, k, v follow each other."""
 
-    def __init__(self, width: int, heads: int, qkv_bias: bool, qk_norm: bool) -> None:
+    def __init__(self, width: int, heads: int, qkv_bias: bool, qk_norm: bool, local: bool = False) -> None:
         super().__init__()
         self.heads = heads
+        self.near = Nearness(heads, least=0.05, most=20.0) if local else None
         self.c_qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
         self.c_proj = nn.Linear(width, width)
         self.attention = HeadNorms(width // heads, qk_norm)
 
-    def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+    def forward(
+        self, tokens: Float[Tensor, "b n d"], places: Float[Tensor, "b n 3"] | None = None
+    ) -> Float[Tensor, "b n d"]:
         q, k, v = rearrange(self.c_qkv(tokens), "b n (h three k) -> three b h n k", h=self.heads, three=3)
         # under autocast a norm answers in float32
-        return self.c_proj(attend(self.attention.q_norm(q).to(v.dtype), self.attention.k_norm(k).to(v.dtype), v))
+        q, k = self.attention.q_norm(q).to(v.dtype), self.attention.k_norm(k).to(v.dtype)
+        if self.near is not None:
+            assert places is not None
+            q, k = self.near.queries(q, places), self.near.keys(k, places)
+        return self.c_proj(attend(q, k, v))
 
 
 class CrossAttention(nn.Module):
@@ -86,15 +123,17 @@ class MLP(nn.Module):
 class SelfBlock(nn.Module):
     """Self-attention, then MLP, both on normalised tokens."""
 
-    def __init__(self, width: int, heads: int, qkv_bias: bool, qk_norm: bool) -> None:
+    def __init__(self, width: int, heads: int, qkv_bias: bool, qk_norm: bool, local: bool = False) -> None:
         super().__init__()
-        self.attn = SelfAttention(width, heads, qkv_bias, qk_norm)
+        self.attn = SelfAttention(width, heads, qkv_bias, qk_norm, local)
         self.ln_1 = nn.LayerNorm(width, eps=BLOCK_EPS)
         self.ln_2 = nn.LayerNorm(width, eps=BLOCK_EPS)
         self.mlp = MLP(width, 4)
 
-    def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-        tokens = tokens + self.attn(self.ln_1(tokens))
+    def forward(
+        self, tokens: Float[Tensor, "b n d"], places: Float[Tensor, "b n 3"] | None = None
+    ) -> Float[Tensor, "b n d"]:
+        tokens = tokens + self.attn(self.ln_1(tokens), places)
         return tokens + self.mlp(self.ln_2(tokens))
 
 
@@ -127,13 +166,17 @@ class CrossBlock(nn.Module):
 
 
 class Stack(nn.Module):
-    """Self-attention blocks under the tensor name `resblocks`."""
+    """Self-attention blocks under the tensor name `resblocks`; with `local` they prefer near tokens."""
 
-    def __init__(self, layers: int, width: int, heads: int, qkv_bias: bool, qk_norm: bool) -> None:
+    def __init__(
+        self, layers: int, width: int, heads: int, qkv_bias: bool, qk_norm: bool, local: bool = False
+    ) -> None:
         super().__init__()
-        self.resblocks = nn.ModuleList(SelfBlock(width, heads, qkv_bias, qk_norm) for _ in range(layers))
+        self.resblocks = nn.ModuleList(SelfBlock(width, heads, qkv_bias, qk_norm, local) for _ in range(layers))
 
-    def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+    def forward(
+        self, tokens: Float[Tensor, "b n d"], places: Float[Tensor, "b n 3"] | None = None
+    ) -> Float[Tensor, "b n d"]:
         for block in self.resblocks:
-            tokens = block(tokens)
+            tokens = block(tokens, places)
         return tokens

@@ -39,7 +39,7 @@ class AutoencoderModule(lightning.LightningModule):
         frames = clip.surface.shape[1]
         posterior = self.vae.encode(surface, clip.queries.repeat_interleave(frames, dim=0))
         noise = torch.randn(posterior.mean.shape, generator=generator).to(posterior.mean)
-        field = self.vae.field(points, self.vae.decode(posterior.sample(noise))).float()
+        field = self.vae.field(points, self.vae.prepare(posterior.sample(noise))).float()
         target = (distance / self.truncation).clamp(-1, 1)
         error = field - target
         free = posterior.divergence()[..., 3:] if self.vae.anchors else posterior.divergence()

@@ -11,6 +11,8 @@ from sculpt4d.data.files import file_digest
 
 FILE = "recipe.json"
 PLACES = {"root", "module", "source", "workers", "loaders"}  # of the data: where they are and who makes them
+BUILDS = {"parts", "joined"}  # of the data: functions whose arguments are in it by themselves
+LOCAL = {"folder", "cache", "fetch"}  # of data.assets: where files are on this machine
 FREE = {"steps", "val_every", "save_every", "recompute"}  # of the stage: what a run may go on with changed
 BELOW = {"vae": (), "base": ("vae",), "temporal": ("vae", "base")}  # whose weights a stage stands on
 
@@ -21,7 +23,10 @@ def recipe(cfg: DictConfig) -> dict[str, Any]:
     assert isinstance(config, dict)
     kept = {str(key): config[key] for key in ("seed", "frames", "attention", "stage", "flow", "model", "data")}
     kept["model"] = {key: value for key, value in kept["model"].items() if key not in ("weights", "training")}
-    kept["data"] = {key: value for key, value in kept["data"].items() if key not in ("root", "module", "source")}
+    hidden = {"root", "module", "source"} | BUILDS
+    kept["data"] = {key: value for key, value in kept["data"].items() if key not in hidden}
+    if "assets" in kept["data"]:
+        kept["data"]["assets"] = {key: value for key, value in kept["data"]["assets"].items() if key not in LOCAL}
     return kept
 
 

@@ -1,5 +1,6 @@
 """`data=assets`: the listed files fetched, their good clips prepared, the split by pack, and CREDITS.md beside them."""
 
+import hashlib
 import json
 import logging
 import re
@@ -56,7 +57,10 @@ def prepare_assets(
                 short_licence(asset.licence),
             )  # fmt: skip
     refuse_other_sampling((root / name for name in jobs if (root / name).is_dir()), settings)
-    made = prepare_all(list(jobs.values()), root, local(workers))
+    # the first clip of every file before the second of any, packs mixed: a beginning of the set is balanced
+    order = sorted(jobs.values(), key=lambda job: hashlib.sha256(job.name.encode()).digest())
+    order.sort(key=lambda job: chosen[job.uid].index(str(job.clip)))
+    made = prepare_all(order, root, local(workers))
     for part in ("skipped", "failed"):
         getattr(report, part).update(getattr(made, part))
     report.prepared, report.present = made.prepared, made.present
