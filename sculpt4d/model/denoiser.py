@@ -15,6 +15,7 @@ from sculpt4d.attention.patterns import Pattern
 from sculpt4d.model.block import Block
 from sculpt4d.model.layers import EPS, KeysValues, TemporalAttention, TimeEmbedding
 from sculpt4d.model.motion import token_change
+from sculpt4d.model.vae_layers import fourier
 
 TEMPORAL = ("norm_temporal.", "temporal.")  # what a 4D block adds to the base
 
@@ -52,7 +53,9 @@ class Denoiser(nn.Module):
     (the released base does not; it helps a small model trained from scratch). `frames_at_once`: frames that pass
     together through all but the temporal attention, None for all; fewer need less memory. It is for generation: in
     training every part would have a balance term of its own (base spec 1.6). `recompute`: of a training step's blocks
-    only the inputs are kept, the rest is computed a second time for the gradients.
+    only the inputs are kept, the rest is computed a second time for the gradients. `anchor_bands`: octaves of Fourier
+    features of the first three channels, the anchors of a small autoencoder, that the tokens start with (0: none; not
+    part of the released model).
     """
 
     def __init__(
@@ -72,11 +75,15 @@ class Denoiser(nn.Module):
         backend: str = "auto",
         frames_at_once: int | None = None,
         recompute: bool = False,
+        anchor_bands: int = 0,
     ) -> None:
         super().__init__()
         self.depth, self.context_dim, self.pattern = depth, context_dim, pattern
         self.frames_at_once, self.recompute = frames_at_once, recompute
         self.x_embedder = nn.Linear(in_channels, hidden_size)
+        self.anchor_bands = anchor_bands
+        if anchor_bands:
+            self.anchor_embedder = nn.Linear(3 * (2 * anchor_bands + 1), hidden_size, bias=False)
         self.t_embedder = TimeEmbedding(hidden_size)
         self.blocks = nn.ModuleList(
             Block(
@@ -111,7 +118,10 @@ class Denoiser(nn.Module):
         forward(cat([latents, latents]), time, context).
         """
         frames = latents.shape[1]
-        tokens = self.x_embedder(self._as_weights(rearrange(latents, "b t p c -> (b t) p c")))
+        rows = rearrange(latents, "b t p c -> (b t) p c")
+        tokens = self.x_embedder(self._as_weights(rows))
+        if self.anchor_bands:
+            tokens = tokens + self.anchor_embedder(self._as_weights(fourier(rows[..., :3].float(), self.anchor_bands)))
         time_token = repeat(self.t_embedder(time), "b 1 d -> (b t) 1 d", t=frames)
         tokens = torch.cat([time_token.to(tokens.dtype), tokens], dim=1)
         patterns, images = self._patterns(context, len(latents)), self._images(context, len(latents))

@@ -15,13 +15,13 @@ from sculpt4d.model.stored import Stored
 
 PARTS = ("vae", "conditioner", "denoiser", "temporal")
 ROOTS = {
-    "denoiser": r"(x_embedder|t_embedder|blocks\.\d+|final_layer)\.",
-    "vae": r"(encoder\.(input_proj|cross_attn|self_attn|ln_post)|pre_kl|post_kl|transformer\.resblocks|geo_decoder)\.",
+    "denoiser": r"(x_embedder|anchor_embedder|t_embedder|blocks\.\d+|final_layer)\.",
+    "vae": r"(encoder\.(input_proj|cross_attn|self_attn|ln_post|near)|pre_kl|post_kl|transformer\.resblocks|geo_decoder)\.",
     "conditioner": r"(embeddings\.(cls_token|mask_token|position_embeddings|patch_embeddings)|encoder\.layer\.\d+\.|"
     r"layernorm\.)",
 }
 BASE = re.compile(
-    r"(x_embedder|t_embedder\.mlp|final_layer\.(norm_final|linear)|"
+    r"(x_embedder|anchor_embedder|t_embedder\.mlp|final_layer\.(norm_final|linear)|"
     r"blocks\.\d+\.(norm[123]|attn[12]|mlp|moe|skip_linear|skip_norm))\."
 )
 ASIDE = re.compile(r"(^|\.)(model_ema|optimizer|optimizer_states|optimizer_state_dict|lr_schedulers|callbacks|loops)\.")
