@@ -153,8 +153,10 @@ def prepare_animation(
     drawn = _draw(animated, settings, rng)
     if settings.sharp_points and len(drawn.sharp.face) == 0:
         notes.append("the rest pose has no sharp edge: sharp_surface is empty")
-    cameras = () if rendered else choose_cameras(
-        settings.views, settings.front, rng, vertices.reshape(-1, 3) if settings.world else None
+    cameras = (
+        ()
+        if rendered
+        else choose_cameras(settings.views, settings.front, rng, vertices.reshape(-1, 3) if settings.world else None)
     )
     looks = random_looks(animated, len(cameras), rng) if settings.world else []
     source = job.path if job.mode == "render" else job.folder
@@ -216,7 +218,9 @@ def _frame(
     distance = signed_distance(points, closed) if len(points) else np.zeros(0, np.float32)
     clock.lap("distances")
     if looks:
-        views = [_look_view(mesh, colors, camera, look, settings, rng) for camera, look in zip(cameras, looks, strict=True)]
+        views = [
+            _look_view(mesh, colors, camera, look, settings, rng) for camera, look in zip(cameras, looks, strict=True)
+        ]
     else:
         views = draw_views(mesh, colors, appearance, cameras, settings.image_size, settings.renderer) if cameras else []
     clock.lap("rendering")

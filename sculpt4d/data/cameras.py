@@ -99,9 +99,7 @@ def ring_cameras(azimuths: Sequence[int | float], elevation: int | float, field:
     return tuple(replace(pose, distance=distance) for pose in poses)
 
 
-def world_cameras(
-    count: int, rng: np.random.Generator, points: Float[np.ndarray, "n 3"]
-) -> tuple[Camera, ...]:
+def world_cameras(count: int, rng: np.random.Generator, points: Float[np.ndarray, "n 3"]) -> tuple[Camera, ...]:
     """Views as people film: all round, from a little below to well above, with `points` just inside the picture.
 
     Azimuths are spread evenly with a random part each, so that a few views show every side.

@@ -103,9 +103,7 @@ def random_studio(rng: np.random.Generator) -> Studio:
     return Studio(lamps, np.array(tint(ambient), dtype=np.float32))
 
 
-def roughen(
-    view: UInt8[np.ndarray, "h w 4"], look: Look, rng: np.random.Generator
-) -> UInt8[np.ndarray, "h w 4"]:
+def roughen(view: UInt8[np.ndarray, "h w 4"], look: Look, rng: np.random.Generator) -> UInt8[np.ndarray, "h w 4"]:
     """The view as a segmented video frame: blurred, ground showing in places along an edge that is not quite right."""
     if look.residue == 0 and look.blur < 0.05:
         return view

@@ -185,9 +185,7 @@ def _covered(side: Float[np.ndarray, " n"], grid: int) -> slice:
     return slice(int(np.clip(math.floor(first) - 1, 0, grid)), int(np.clip(math.ceil(last) + 1, 0, grid)))
 
 
-def _light(
-    normals: Float[np.ndarray, "n 3"], camera: Camera, studio: Studio
-) -> Float32[np.ndarray, "n 3"]:
+def _light(normals: Float[np.ndarray, "n 3"], camera: Camera, studio: Studio) -> Float32[np.ndarray, "n 3"]:
     """What the lamps send back from white surfaces with these normals (mesh axes, towards the camera)."""
     lamps = np.array([light.direction for light in studio.lights])
     lamps = (lamps / np.linalg.norm(lamps, axis=1, keepdims=True)) @ camera.to_mesh()[:3, :3].T

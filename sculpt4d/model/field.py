@@ -25,8 +25,8 @@ class Places(NamedTuple):
 class GeometryDecoder(nn.Module):
     """Places and decoded latents to values, positive inside.
 
-    downsample: it is that many times narrower, with that many times fewer heads, than the tokens it reads. local: places
-    listen to the latents whose anchors are near (`Nearness`).
+    downsample: it is that many times narrower, with that many times fewer heads, than the tokens it reads. local:
+    places listen to the latents whose anchors are near (`Nearness`).
     """
 
     def __init__(
@@ -58,9 +58,7 @@ class GeometryDecoder(nn.Module):
         self.output_proj = nn.Linear(narrow, 1)
         self.near = Nearness(heads // downsample) if local else None
 
-    def project(
-        self, decoded: Float[Tensor, "b p d"], anchors: Float[Tensor, "b p 3"] | None = None
-    ) -> DecodedShape:
+    def project(self, decoded: Float[Tensor, "b p d"], anchors: Float[Tensor, "b p 3"] | None = None) -> DecodedShape:
         """The half of attention that no place has a part in. A `local` decoder needs the latents' anchors."""
         data = self.latents_proj(decoded) if hasattr(self, "latents_proj") else decoded
         keys, values = self.cross_attn_decoder.keys_values(data)

@@ -16,7 +16,8 @@ from sculpt4d.model.stored import Stored
 PARTS = ("vae", "conditioner", "denoiser", "temporal")
 ROOTS = {
     "denoiser": r"(x_embedder|anchor_embedder|t_embedder|blocks\.\d+|final_layer)\.",
-    "vae": r"(encoder\.(input_proj|cross_attn|self_attn|ln_post|near)|pre_kl|post_kl|transformer\.resblocks|geo_decoder)\.",
+    "vae": r"(encoder\.(input_proj|cross_attn|self_attn|ln_post|near)|pre_kl|post_kl|transformer\.resblocks|"
+    r"geo_decoder)\.",
     "conditioner": r"(embeddings\.(cls_token|mask_token|position_embeddings|patch_embeddings)|encoder\.layer\.\d+\.|"
     r"layernorm\.)",
 }

@@ -95,7 +95,9 @@ class ShapeVAE(nn.Module):
             anchors,
         )
         self.bands, self.pi = num_freqs, include_pi
-        self.encoder = Encoder(width, heads, num_encoder_layers, point_feats, num_freqs, include_pi, qkv_bias, qk_norm, local)
+        self.encoder = Encoder(
+            width, heads, num_encoder_layers, point_feats, num_freqs, include_pi, qkv_bias, qk_norm, local
+        )
         self.pre_kl = nn.Linear(width, 2 * embed_dim)
         self.post_kl = nn.Linear(embed_dim, width)
         if anchors:

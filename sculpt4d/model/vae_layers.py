@@ -168,9 +168,7 @@ class CrossBlock(nn.Module):
 class Stack(nn.Module):
     """Self-attention blocks under the tensor name `resblocks`; with `local` they prefer near tokens."""
 
-    def __init__(
-        self, layers: int, width: int, heads: int, qkv_bias: bool, qk_norm: bool, local: bool = False
-    ) -> None:
+    def __init__(self, layers: int, width: int, heads: int, qkv_bias: bool, qk_norm: bool, local: bool = False) -> None:
         super().__init__()
         self.resblocks = nn.ModuleList(SelfBlock(width, heads, qkv_bias, qk_norm, local) for _ in range(layers))
 

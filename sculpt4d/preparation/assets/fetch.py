@@ -125,9 +125,11 @@ def _get(address: str, part: Path) -> None:
     have = part.stat().st_size if part.is_file() else 0
     request = urllib.request.Request(address, headers={"Range": f"bytes={have}-"} if have else {})
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
-            with open(part, "ab" if answer.status == 206 else "wb") as opened:
-                shutil.copyfileobj(answer, opened)
+        with (
+            urllib.request.urlopen(request, timeout=TIMEOUT) as answer,
+            open(part, "ab" if answer.status == 206 else "wb") as opened,
+        ):
+            shutil.copyfileobj(answer, opened)
     except urllib.error.HTTPError as error:
         if error.code != 416:  # the part is whole already
             raise

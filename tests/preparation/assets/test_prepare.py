@@ -66,7 +66,7 @@ def test_clips_that_do_not_fill_their_box_leave_the_file_out_by_name(source: Pat
 
 
 def test_without_any_file_the_two_ways_are_named(source: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="data.assets.fetch=true downloads them, or data.assets.folder="):
+    with pytest.raises(ValueError, match=r"data\.assets\.fetch=true downloads them, or data\.assets\.folder="):
         prepare(source, tmp_path, folder=None)
 
 
