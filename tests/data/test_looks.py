@@ -21,7 +21,9 @@ def plain(faces: int, color: float = 1.0) -> Appearance:
 def tetrahedra(count: int = 2) -> AnimatedMesh:
     """Some tetrahedra side by side, in two frames."""
     corners = np.array([[0, 0, 0], [0.2, 0, 0], [0, 0.2, 0], [0, 0, 0.2]], np.float32)
-    rest = np.concatenate([corners + [0.3 * number - 0.3, 0, 0] for number in range(count)]).astype(np.float32)
+    rest = np.concatenate([corners + np.array([0.3 * number - 0.3, 0, 0]) for number in range(count)]).astype(
+        np.float32
+    )
     one = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])
     faces = np.concatenate([one + 4 * number for number in range(count)])
     moving = np.stack([rest, rest + np.float32(0.01)])
