@@ -153,6 +153,7 @@ PREPARE = {
     "workers": Role.MACHINE,
     "executor": Role.MACHINE,
 }
+FORMER = frozenset({"model.training", "stage", "methods", "places"})  # keys that only older records hold
 TABLES: Mapping[str, Mapping[str, Role]] = {"train": TRAIN, "evaluate": EVALUATE, "prepare": PREPARE}
 
 # Purposes: the roles that count in addition to the keys without one.

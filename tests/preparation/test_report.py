@@ -166,7 +166,10 @@ def test_a_list_and_its_faults_are_reported(assets: Path, command: Prepare, tmp_
         (["source=x", "mode=blender"], "mode=blender: must be one of export, hybrid, render"),
         (["source=x", "holdout=-1"], "holdout=-1"),
         (["source=x", "filter.max_reach=0"], "filter.max_reach=0"),
-        (["source=x", "filter.benchmarks=[none]"], "filter.benchmarks=[none]: must be a list, each element one of consistent4d, sv4d"),
+        (
+            ["source=x", "filter.benchmarks=[none]"],
+            "filter.benchmarks=[none]: must be a list, each element one of consistent4d, sv4d",
+        ),
     ],
 )
 def test_a_wrong_value_is_refused_before_anything_is_written(

@@ -161,7 +161,10 @@ def test_records_of_earlier_versions_mean_the_defaults(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "change, message",
-    [({"projection": "knn"}, "projection=knn: must be one of closest_point, nearest_center, none"), ({"sharp_degrees": 0.0}, "sharp_degrees=0.0")],
+    [
+        ({"projection": "knn"}, "projection=knn: must be one of closest_point, nearest_center, none"),
+        ({"sharp_degrees": 0.0}, "sharp_degrees=0.0"),
+    ],
 )
 def test_settings_that_mean_nothing_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
