@@ -198,7 +198,7 @@ def test_every_class_that_counts_has_a_kind_and_no_two_share_a_name():
     used = {
         name
         for group in ("attention", "data", "flow", "metrics", "model", "protocol", "sampler", "stage", "surface")
-        for path in (ROOT / "conf" / group).glob("*.yaml")
+        for path in (ROOT / "conf" / group).rglob("*.yaml")
         for name in re.findall(r"_target_: [\w.]*\.(\w+)", path.read_text())
     }
     assert {identity.kind_of(name) for name in used - building} == set(identity.KINDS.values()), (
@@ -208,7 +208,7 @@ def test_every_class_that_counts_has_a_kind_and_no_two_share_a_name():
 
 def test_a_sweep_passes_on_what_both_commands_read(configure: Configure):
     both = {str(key) for key in configure("train")} & {str(key) for key in configure("evaluate")}
-    assert both - set(identity.FORWARDED) == {"seed", "output", "stage", "logger"}
+    assert both - set(identity.FORWARDED) == {"seed", "output", "logger"}
     assert set(identity.FORWARDED) <= both
 
 
@@ -245,7 +245,7 @@ def recipe_of_0_1(cfg: DictConfig) -> dict[str, Any]:
         key: config[key] for key in ("seed", "frames", "attention", "stage", "flow", "model", "data")
     }
     for key in ("weights", "training"):
-        del kept["model"][key]
+        kept["model"].pop(key, None)
     for key in ("root", "module", "source", "workers", "loaders"):
         kept["data"].pop(key, None)
     for key in ("steps", "val_every", "save_every", "recompute"):

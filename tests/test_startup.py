@@ -1,4 +1,4 @@
-"""Nothing heavy is imported before it is needed: help, wrong settings and preparation do without torch."""
+"""Help, wrong settings and preparation import nothing heavy."""
 
 import subprocess
 import sys
@@ -12,9 +12,9 @@ PREPARE = """
 import sys
 from pathlib import Path
 import sculpt4d.jobs.worker
-from sculpt4d.preparation.asset import Job, PrepareSettings, prepare_object
+from sculpt4d.preparation.asset import PrepareJob, PrepareSettings, prepare_object
 settings = PrepareSettings(frames=2, points=32, sharp_points=8, views=1, image_size=16, grid_res=16, front=True)
-prepare_object(Job("gears_0000", Path(sys.argv[1], "a.glb"), Path(sys.argv[1], "a"), settings, "gears", made=1))
+prepare_object(PrepareJob("gears_0000", Path(sys.argv[1], "a.glb"), Path(sys.argv[1], "a"), settings, "gears", made=1))
 """
 
 
