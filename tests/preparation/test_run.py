@@ -17,7 +17,7 @@ from sculpt4d.geometry.projection import project
 from sculpt4d.jobs.executor import Serial
 from sculpt4d.preparation import asset
 from sculpt4d.preparation import run as prepare
-from sculpt4d.preparation.run import Job, PrepareSettings
+from sculpt4d.preparation.run import PrepareJob, PrepareSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared"
@@ -101,7 +101,7 @@ def test_a_second_call_keeps_what_is_complete_and_other_settings_do_not(prepared
     again = prepare.prepare_synthetic(prepared, clips=4, holdout=1, settings=SMALL, workers=1)
     assert not again.prepared and len(again.present) == len(store.object_names(prepared))
     assert record.stat().st_mtime_ns == before
-    job = Job(first_object(prepared).name, Path(), first_object(prepared), replace(SMALL, grid_res=48))
+    job = PrepareJob(first_object(prepared).name, Path(), first_object(prepared), replace(SMALL, grid_res=48))
     assert not asset.is_prepared(job)
 
 
@@ -127,7 +127,7 @@ def test_a_broken_file_is_reported_and_the_others_are_prepared(prepared: Path, t
 
 
 def test_a_full_disk_ends_the_run(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(job: Job) -> Path:
+    def full(job: PrepareJob) -> Path:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(prepare, "prepare_object", full)
